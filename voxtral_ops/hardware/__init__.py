@@ -1,0 +1,1 @@
+"""What is here: processors, memory, GPUs, the operating system."""

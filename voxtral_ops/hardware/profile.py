@@ -1,0 +1,90 @@
+"""What a host is: facts that the probe reported, never wishes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Fact(BaseModel):
+    # A newer probe may report more than this version of the package knows.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Cpu(_Fact):
+    """The processor. ``isa`` holds the kernel's flag names that matter to an engine: avx2, avx512f, amx_bf16 …"""
+
+    model: str
+    architecture: str
+    """``x86_64`` or ``aarch64``."""
+    logical: int
+    """Cores that this process may run on; a container's limit counts."""
+    physical: int
+    isa: tuple[str, ...] = ()
+
+
+class System(_Fact):
+    """The operating system, from os-release, uname and the C library."""
+
+    id: str
+    version: str
+    name: str
+    kernel: str
+    glibc: str | None = None
+    init: Literal["systemd", "other"]
+    container: str | None = None
+    """What kind of container, or None on bare metal and in a virtual machine."""
+
+
+class Interpreter(_Fact):
+    """A Python that was run and answered. ``venv``: whether it can make virtual environments."""
+
+    path: str
+    version: str
+    venv: bool
+
+
+class Gpu(_Fact):
+    """One device that an engine can use. Memory in bytes."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_total: int
+    memory_used: int
+    compute_capability: tuple[int, int]
+
+
+class Accelerators(_Fact):
+    """What the NVIDIA driver says: none here, broken (and how to mend it), or the devices."""
+
+    state: Literal["none", "broken", "present"]
+    driver: str | None = None
+    cuda: str | None = None
+    gpus: tuple[Gpu, ...] = ()
+    problem: str = ""
+    hint: str = ""
+
+
+class Profile(_Fact):
+    """One host. All sizes in bytes."""
+
+    schema_version: Literal[1] = 1
+    hostname: str
+    system: System
+    cpu: Cpu
+    memory_total: int
+    memory_available: int
+    """What may be used now; a container's limit counts."""
+    shm_total: int
+    """``/dev/shm``: vLLM's processes talk through it and need 160 MiB."""
+    disk_free: dict[str, int]
+    """Bytes free for the directories that were asked about (of their nearest existing parent)."""
+    libraries: dict[str, bool]
+    """Shared libraries that an engine loads: libnuma.so.1."""
+    interpreters: tuple[Interpreter, ...]
+    user: str
+    privileged: bool
+    """Whether the probe ran as root."""
+    accelerators: Accelerators

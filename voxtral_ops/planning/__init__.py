@@ -1,0 +1,1 @@
+"""Profile × release → plan: which engine, which model, which flags, and why."""
