@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from configparser import ConfigParser, ParsingError
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -62,6 +63,26 @@ def find_project() -> Project:
     raise HostError("the playbooks are missing", hint="reinstall voxtral-ops, or run from a whole checkout")
 
 
+def find_links() -> tuple[str, ...]:
+    """Folders with wheels that the package index lacks: VOXTRAL_FIND_LINKS, else uv's or pip's own setting.
+
+    uv does not read pip's configuration, so it is read here: an operator says a thing once.
+    """
+    for variable in ("VOXTRAL_FIND_LINKS", "UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        if os.environ.get(variable):
+            return tuple(os.environ[variable].replace(",", " ").split())
+    home = Path.home()
+    for path in (home / ".config/pip/pip.conf", home / ".pip/pip.conf", Path("/etc/pip.conf")):
+        parser = ConfigParser(interpolation=None)
+        try:
+            parser.read(path, encoding="utf-8")
+        except (ParsingError, UnicodeDecodeError):
+            continue
+        if links := parser.get("global", "find-links", fallback=""):
+            return tuple(links.split())
+    return ()
+
+
 def ansible_environment(project: Project) -> dict[str, str]:
     """The environment in which every playbook of ours runs."""
     environment = dict(os.environ)
@@ -71,6 +92,7 @@ def ansible_environment(project: Project) -> dict[str, str]:
     environment["PYTHONPATH"] = str(PACKAGE.parent)
     environment["ANSIBLE_PYTHON_INTERPRETER"] = sys.executable
     environment.setdefault("LC_ALL", "C.UTF-8")
+    environment["VOXTRAL_FIND_LINKS"] = " ".join(find_links())
     return environment
 
 
