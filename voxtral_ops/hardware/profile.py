@@ -13,7 +13,7 @@ class _Fact(BaseModel):
 
 
 class Cpu(_Fact):
-    """The processor. ``isa`` holds the kernel's flag names that matter to an engine: avx2, avx512f, amx_bf16 …"""
+    """The processor. ``isa`` holds the kernel's names of flags that matter: avx2, avx512f, amx_bf16 …"""
 
     model: str
     architecture: str
