@@ -163,7 +163,9 @@ class Synthesiser:
             if mark.kind == _WORD_EVENT
         ]
         scaled = np.clip(audio / np.abs(audio).max() * 0.9, -1, 1) * 32767
-        return Clip(scaled.astype(np.int16), _spans(words, spans[-1].end if spans else length), spans)
+        # espeak closes a sentence with a word event that names no word: it only ends the last one
+        named = tuple(span for span in _spans(words, spans[-1].end if spans else length) if span.label)
+        return Clip(scaled.astype(np.int16), named, spans)
 
 
 def _spans(starts: list[tuple[str, float]], end: float) -> tuple[Span, ...]:
