@@ -36,6 +36,8 @@ class CatalogModel(BaseModel):
     files: tuple[str, ...]
     """The allow-list: every Voxtral repository holds its weights twice."""
     weight_bytes: int
+    fp8_bytes: int | None = None
+    """The weights with the language model's linear layers in fp8; None where that is of no use."""
     parameters: int
     context: int
     layers: int
@@ -53,7 +55,9 @@ class CatalogModel(BaseModel):
     def bundled_path(self) -> Path:
         """Where the shipped checkpoint lies. Raises ConfigurationError for a model that is not shipped."""
         if not self.bundled:
-            raise ConfigurationError(f"{self.name} is not shipped with voxtral_ops", hint="fetch it from the hub")
+            raise ConfigurationError(
+                f"{self.name} is not shipped with voxtral_ops", hint="fetch it from the hub"
+            )
         return DATA / self.name
 
 
@@ -65,7 +69,7 @@ def catalog() -> dict[str, CatalogModel]:
 
 
 def catalog_model(name: str) -> CatalogModel:
-    """The model of that short name or repository. Raises ConfigurationError with the nearest right name."""
+    """Find the model of that short name or repository. Raises ConfigurationError with the nearest right name."""
     models = catalog()
     if name in models:
         return models[name]
