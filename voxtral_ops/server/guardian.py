@@ -5,7 +5,7 @@
 vLLM's engine processes do not notice when their API server is killed, so somebody must. The guardian is a
 "child subreaper": whatever vLLM starts, and loses, becomes the guardian's child. When the command ends it
 ends all of them. When the supervisor dies, even by SIGKILL, the kernel sends the guardian SIGUSR1 (its parent
-death signal). When the guardian itself is killed, the kernel kills the API server, and the engine processes
+death signal). When the guardian itself is killed, the kernel kills the API server, and the rest falls to
 the supervisor, which is a subreaper too and does the same.
 
 SIGTERM and SIGINT are passed on to the command (vLLM drains). SIGUSR1 kills everything at once.
@@ -23,7 +23,8 @@ from types import FrameType
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_S = 5.0
-"""How long vLLM's own children may take to leave by themselves after the API server has."""
+"""How long vLLM's own children may take to leave after the API server has ended of its own will."""
+TRACKER_S = 2.0
 
 
 def prctl(option: int, value: int) -> None:
@@ -60,12 +61,22 @@ def end_all(root: int, grace: float) -> None:
     """Wait for a process's descendants to leave, kill those that stay, collect them all."""
     deadline = time.monotonic() + grace
     while left := children_of(root):
-        if time.monotonic() >= deadline:
-            for pid in left:
+        over = time.monotonic() - deadline
+        for pid in left:
+            # Python's resource tracker removes shared memory that the dead have left, then ends by itself.
+            if over >= TRACKER_S or (over >= 0 and not _is_tracker(pid)):
                 _send(pid, signal.SIGKILL)
         _reap()
         time.sleep(0.02)
     _reap()
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:  # noqa: PTH123
+            return b"resource_tracker" in stream.read()
+    except OSError:
+        return False
 
 
 def main(arguments: list[str]) -> int:
@@ -95,8 +106,9 @@ def main(arguments: list[str]) -> int:
     if state["kill"]:
         _send(state["child"], signal.SIGKILL)
     status = _wait_for(state["child"])
-    end_all(os.getpid(), 0.0 if state["kill"] else GRACE_S)
-    return os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(status)
+    end_all(os.getpid(), 0.0 if state["kill"] or code < 0 else GRACE_S)
+    return code
 
 
 def _start(command: list[str]) -> int:
@@ -139,6 +151,6 @@ def _send(pid: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    ended = main(sys.argv[1:])
     # As shells say it: 128 + n for a command that a signal ended.
-    sys.exit(code if code >= 0 else 128 - code)
+    sys.exit(ended if ended >= 0 else 128 - ended)

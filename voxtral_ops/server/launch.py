@@ -55,7 +55,7 @@ def read_instance(directory: Path, cache: Path | None = None) -> Launch:
             directory=directory,
             missing=missing,
         )
-    instance = _instance(directory / "instance.json")
+    instance = load_instance(directory / "instance.json")
     engine = directory / "engine" / "bin"
     argv = (
         str(engine / "python"),
@@ -89,7 +89,8 @@ def parse_environment(text: str, origin: str = "env") -> dict[str, str]:
     return found
 
 
-def _instance(path: Path) -> Instance:
+def load_instance(path: Path) -> Instance:
+    """Read an ``instance.json``. Raises ReleaseError naming the field that is wrong."""
     try:
         return Instance.model_validate_json(path.read_bytes())
     except ValidationError as error:

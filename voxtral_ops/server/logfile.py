@@ -64,9 +64,7 @@ def tail(path: Path, lines: int) -> tuple[str, ...]:
         except FileNotFoundError:
             continue
         except PermissionError as error:
-            raise HostError(
-                f"{part} may not be read by this user", hint="try as root, with sudo", path=part
-            ) from error
+            raise HostError(f"{part} may not be read by this user", hint="try as root, with sudo", path=part) from error
     return tuple(kept)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,19 +73,30 @@ class VLLMServerManager:
         if before.state in LIVE and before.digest != launch.digest:
             _tell(on_event, ServerEvent("draining", "", f"{self.name}: stopping the one that runs", None))
             self.stop()
-        ours = self.status().state not in LIVE
+        ours = False
         try:
-            if ours:
-                self.prepare()
-                ours = self._spawn()
+            with self._turn():
+                if self.status().state not in LIVE:
+                    ours = True
+                    self._clear(launch)
+                    ours = self._spawn()
             return self._wait(on_event, timeout)
         except BaseException:
             if ours:
-                self.stop(timeout=5.0)
+                self._end(timeout=5.0)
             raise
 
     def stop(self, timeout: float | None = None) -> ServerStatus:
         """Drain and stop; after ``timeout`` seconds kill. Leaves no process and no port."""
+        self._end(timeout)
+        status = self.status()
+        if status.state == "failed":
+            status = _blank(status, "stopped")
+            write_status(self.status_path, status)
+        return status
+
+    def _end(self, timeout: float | None) -> None:
+        """End all processes. A server that has failed stays failed, so that its last words can be read."""
         pid = read_pid(self.pid_path)
         if pid is not None:
             limit = self._drain_limit() if timeout is None else timeout
@@ -93,12 +105,14 @@ class VLLMServerManager:
                 # The kernel tells the guardian, which ends everything below it.
                 _signal(pid, signal.SIGKILL)
                 _gone(pid, 5.0)
-        self._sweep()
-        status = self.status()
-        if pid is not None or status.state in LIVE:
-            status = _blank(status, "stopped")
-            self._write(status)
-        return status
+        if not self._state.exists():
+            return
+        with self._turn():
+            if read_pid(self.pid_path) is None:
+                self._sweep()
+                status = read_status(self.status_path)
+                if status and status.state in LIVE:
+                    write_status(self.status_path, _blank(status, "stopped"))
 
     def restart(
         self, on_event: Callable[[ServerEvent], None] | None = None, timeout: float = START_SECONDS
@@ -148,6 +162,10 @@ class VLLMServerManager:
     def prepare(self) -> None:
         """Clear what an earlier life has left and check that a start is possible. Raises HostError."""
         launch = self._prepare_folders()
+        with self._turn():
+            self._clear(launch)
+
+    def _clear(self, launch: Launch) -> None:
         if read_pid(self.pid_path) is None:
             self._sweep()
             self._check_port(launch)
@@ -239,17 +257,19 @@ class VLLMServerManager:
                 for pid in left:
                     _signal(pid, signal.SIGKILL)
                 time.sleep(0.05)
-        if read_pid(self.pid_path) is None:
-            self.pid_path.unlink(missing_ok=True)
+        self.pid_path.unlink(missing_ok=True)
 
     def _drain_limit(self) -> float:
         with contextlib.suppress(Exception):
             return read_instance(self._directory, self._layout.cache).drain_seconds + 30.0
         return 60.0
 
-    def _write(self, status: ServerStatus) -> None:
-        self._state.mkdir(parents=True, exist_ok=True, mode=0o750)
-        write_status(self.status_path, status)
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One manager at a time clears and spawns: the next one finds the pid file of the one before."""
+        with (self._state / "turn").open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
 
 
 def _blank(status: ServerStatus, state: str) -> ServerStatus:

@@ -82,9 +82,7 @@ def environment_value(pid: int, name: str) -> str | None:
 
 def marked(name: str, value: str) -> tuple[int, ...]:
     """The live processes that were started with this variable set to this value."""
-    return tuple(
-        pid for pid in pids() if environment_value(pid, name) == value and start_time(pid) is not None
-    )
+    return tuple(pid for pid in pids() if environment_value(pid, name) == value and start_time(pid) is not None)
 
 
 def memory(processes: Iterable[int]) -> int:

@@ -48,8 +48,9 @@ class ServerStatus(BaseModel):
     start_phases: dict[str, float] = {}
     """The seconds of its phases: what the next start's ``fraction`` is reckoned from."""
     last_words: tuple[str, ...] = ()
-    """vLLM's own last lines, after it died."""
+    """vLLM's own last lines when it died the last time; kept while it serves again."""
     cause: str = ""
+    """Why it died the last time, and in ``hint`` what to do about it."""
     hint: str = ""
     memory: int | None = None
     """What its processes use now; filled in by whoever asks, never kept."""

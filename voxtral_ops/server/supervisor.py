@@ -131,9 +131,6 @@ class Supervisor:
                     fraction=1.0,
                     start_seconds=round(engine.age, 1),
                     start_phases={name: round(seconds, 2) for name, seconds in self._known.items()},
-                    last_words=(),
-                    cause="",
-                    hint="",
                 )
                 return ""
             if time.monotonic() > deadline:
@@ -182,7 +179,8 @@ class Supervisor:
         served = self._status.state == "serving"
         self._tell(state="draining")
         margin = self._policy.kill_margin
-        limit = self._launch.drain_seconds + margin if served else margin / 2
+        # While it starts there is nothing to drain.
+        limit = self._launch.drain_seconds + margin if served else margin / 3
         deadline = time.monotonic() + limit
         engine.terminate()
         while not engine.ended and self._signals < 2 and time.monotonic() < deadline:

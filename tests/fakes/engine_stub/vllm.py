@@ -1,7 +1,7 @@
 """Behaves like ``vllm serve`` in what a supervisor can see: processes, log lines, /health, signals, ends.
 
-STUB in the environment says what goes wrong: ``die:TEXT`` (say it and end while starting), ``never`` (never ready),
-``stubborn`` (ignore SIGTERM, children too), ``sick`` (say 503 for ever once the engine is dead).
+STUB in the environment says what goes wrong: ``die:TEXT`` (say it and end while starting), ``never`` (never
+ready), ``stubborn`` (ignore SIGTERM, children too), ``sick`` (say 503 for ever once the engine is dead).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def main() -> int:
     core = subprocess.Popen([sys.executable, __file__, "child", "core"])
     say("(EngineCore) INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: …")
     if mode == "never":
-        core.wait()
-        return 1
+        while True:
+            time.sleep(0.1)
     say("(Worker) INFO [cpu_model_runner.py:68] Starting to load model …")
     say("(Worker) INFO [default_loader.py:501] Loading weights took 0.06 seconds")
     server = http.server.ThreadingHTTPServer((options["host"], int(options["port"])), handler(core))
@@ -56,13 +56,15 @@ def main() -> int:
 
 
 def engine(mode: str) -> int:
-    """Like the real ones it does not notice when its parent is killed."""
+    """As the real ones: a worker ends with its core, a core does not notice when its parent is killed."""
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.argv[2] == "core":
         subprocess.Popen([sys.executable, __file__, "child", "worker"])
-    while True:
-        time.sleep(60)
+    parent = os.getppid()
+    while sys.argv[2] == "core" or mode == "stubborn" or os.getppid() == parent:
+        time.sleep(0.05)
+    return 0
 
 
 def handler(core: subprocess.Popen[bytes]) -> type[http.server.BaseHTTPRequestHandler]:
@@ -88,7 +90,7 @@ def read_options(path: Path) -> dict[str, str]:
 
 def say(line: str) -> None:
     """One line of log."""
-    print(line, flush=True)
+    print(line, flush=True)  # noqa: T201
 
 
 stopping = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -29,14 +30,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait for it, or fail."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
-
-
 @dataclass(frozen=True)
 class World:
     """One instance, one layout."""
@@ -55,8 +48,16 @@ class World:
         text = "".join(f"{key}={value}\n" for key, value in lines.items())
         (self.directory / "env").write_text(text, encoding="utf-8")
 
+    @staticmethod
+    def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+        """Wait for it, or fail."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come to pass"
+            time.sleep(0.02)
+
     def processes(self) -> tuple[int, ...]:
-        """Every process of this instance's engine: found by their environment, whoever their parent is now."""
+        """Every process of this instance's engine, found by their environment, whoever their parent is."""
         return proc.marked(MARK, str(self.directory))
 
 
@@ -106,4 +107,4 @@ def world(layout: Layout) -> Iterator[World]:
     yield made
     made.manager().stop(timeout=0.1)
     for pid in made.processes():
-        proc.os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)

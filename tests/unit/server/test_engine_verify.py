@@ -25,7 +25,10 @@ def test_a_missing_library_and_an_undecodable_format_are_each_named(tmp_path: Pa
     )
     report = verify_engine(environment(tmp_path / "0.32.0-cpu-1", f"print({answer!r})"), ())
     assert not report.ok
-    assert report.problems == ("soxr does not import: ImportError: no", "a.m4a does not decode: InvalidDataError: x")
+    assert report.problems == (
+        "soxr does not import: ImportError: no",
+        "a.m4a does not decode: InvalidDataError: x",
+    )
 
 
 def test_a_whole_engine_is_ok(tmp_path: Path) -> None:

@@ -10,15 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.server.conftest import World, until
 from voxtral_ops.errors import HostError, ReleaseError, ServerError
 from voxtral_ops.server import proc
 from voxtral_ops.server.manager import ServerEvent
 from voxtral_ops.server.pidfile import read_pid
 from voxtral_ops.server.status import read_status
+
+if TYPE_CHECKING:
+    from tests.unit.server.conftest import World
 
 
 def gone(world: World) -> bool:
@@ -84,9 +87,9 @@ def test_comes_back_when_a_process_is_killed(world: World, victim: str) -> None:
     assert first.pid
     guardian = proc.children(first.supervisor_pid or 0)[0]
     os.kill({"server": first.pid, "engine": first.engine_pids[0], "guardian": guardian}[victim], signal.SIGKILL)
-    until(lambda: manager.status().restarts == 1)
+    world.until(lambda: manager.status().restarts == 1)
     assert manager.status().cause
-    until(lambda: manager.status().is_serving)
+    world.until(lambda: manager.status().is_serving)
     second = manager.status()
     assert second.pid != first.pid
     assert not {first.pid, *first.engine_pids} & set(world.processes())
@@ -98,7 +101,7 @@ def test_killing_the_supervisor_leaves_no_process(world: World) -> None:
     status = manager.start(timeout=30)
     assert status.supervisor_pid
     os.kill(status.supervisor_pid, signal.SIGKILL)
-    until(lambda: gone(world), 10)
+    world.until(lambda: gone(world), 10)
     after = manager.status()
     assert after.state == "failed"
     assert "was killed" in after.cause
@@ -125,7 +128,7 @@ def test_a_server_that_ignores_sigterm_is_killed(world: World) -> None:
     began = time.monotonic()
     manager.stop(timeout=1.0)
     assert time.monotonic() - began < 8
-    until(lambda: gone(world), 5)
+    world.until(lambda: gone(world), 5)
 
 
 def test_not_ready_in_time_leaves_nothing(world: World) -> None:
@@ -137,9 +140,7 @@ def test_not_ready_in_time_leaves_nothing(world: World) -> None:
 
 def test_two_starts_at_once_make_one_server(world: World) -> None:
     found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(world.manager().start(timeout=30))) for _ in range(3)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(world.manager().start(timeout=30))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -181,7 +182,7 @@ def test_ctrl_c_while_starting_leaves_nothing(world: World) -> None:
         [sys.executable, "-c", code, world.directory, place.home, place.state, place.cache, place.runtime],
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: len(world.processes()) == 4)
+    world.until(lambda: len(world.processes()) == 4)
     starting.send_signal(signal.SIGINT)
     starting.wait(timeout=20)
     assert gone(world)
