@@ -56,7 +56,9 @@ def measure(command: list[str], runs: int) -> tuple[float, float]:
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, env=environment)
         walls.append((time.perf_counter() - began) * 1000)
         after = os.times()
-        cpus.append((after.children_user + after.children_system - before.children_user - before.children_system) * 1000)
+        cpus.append(
+            (after.children_user + after.children_system - before.children_user - before.children_system) * 1000
+        )
     return statistics.median(walls[1:]), statistics.median(cpus[1:])
 
 

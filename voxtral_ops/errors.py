@@ -48,7 +48,9 @@ class VoxtralError(Exception):
             "message": self.message,
             "hint": self.hint,
             "retryable": self.retryable,
-            "details": {key: str(value) if hasattr(value, "__fspath__") else value for key, value in self.details.items()},
+            "details": {
+                key: str(value) if hasattr(value, "__fspath__") else value for key, value in self.details.items()
+            },
         }
 
 

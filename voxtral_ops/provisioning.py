@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from configparser import ConfigParser, ParsingError
 from collections.abc import Iterator, Mapping, Sequence
+from configparser import ConfigParser, ParsingError
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,7 +116,12 @@ def run_playbook(
             "ANSIBLE_FORCE_COLOR": "0",
         }
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             yield from _follow(process, progress)
@@ -124,9 +129,7 @@ def run_playbook(
             _end(process)
 
 
-def run_playbook_raw(
-    playbook: Path, inventory: Path, variables: Mapping[str, Any], options: Sequence[str] = ()
-) -> int:
+def run_playbook_raw(playbook: Path, inventory: Path, variables: Mapping[str, Any], options: Sequence[str] = ()) -> int:
     """Run a playbook with Ansible's own output on this terminal. Returns its return code."""
     _require_ansible()
     with TemporaryDirectory(prefix="voxtral-") as folder:

@@ -83,7 +83,7 @@ def parse_release(raw: dict[str, Any], origin: str = "release.yml") -> Release:
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
             f"{origin}: {where}: {first['msg']}",
-            hint="a revision is 40 and a sha256 64 lower-case hexadecimal digits; `voxtral-ops release lock` writes both",
+            hint="a revision is 40 and a sha256 64 lower-case hex digits; `voxtral-ops release lock` writes both",
             origin=origin,
         ) from error
 
@@ -92,9 +92,7 @@ def bundled_release_model(model: CatalogModel) -> ReleaseModel:
     """Pin a shipped checkpoint to the bytes that are here. Its revision is the digest of its files' hashes."""
     entries = tuple(_entry(model.bundled_path / name, name) for name in sorted(model.files))
     digest = hashlib.sha256("".join(f"{entry.path}:{entry.sha256}\n" for entry in entries).encode())
-    return ReleaseModel(
-        name=model.name, repository=model.repository, revision=digest.hexdigest()[:40], files=entries
-    )
+    return ReleaseModel(name=model.name, repository=model.repository, revision=digest.hexdigest()[:40], files=entries)
 
 
 def release_id(release: Release, *parts: str) -> str:

@@ -12,8 +12,6 @@ import os
 import sys
 from types import ModuleType
 
-from voxtral_ops import __version__
-
 COMMANDS = {
     "up": "make this machine a Voxtral server and prove it",
     "down": "drain and stop what runs here",
