@@ -174,7 +174,8 @@ def _release(name: str | None, project: Project) -> tuple[Release, str]:
     from voxtral_ops.hardware import look  # noqa: PLC0415
     from voxtral_ops.planning import choose_model  # noqa: PLC0415
 
-    best, why = choose_model(look(), tuple(catalog()))
+    best, reasons = choose_model(look(), tuple(catalog()))
+    why = "; ".join(reasons)
     if not catalog_model(best).bundled:
         try:
             return _pinned(catalog_model(best), pinned), why
