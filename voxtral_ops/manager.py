@@ -1,0 +1,177 @@
+"""VoxtralManager: the one object an application holds. Recordings in, transcripts out, whoever has to answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from voxtral_ops.audio import Audio, VoxtralAudioProcessor
+from voxtral_ops.config import VoxtralConfig
+from voxtral_ops.errors import ReleaseError, VoxtralError
+from voxtral_ops.paths import Layout, default_layout, system_layout
+from voxtral_ops.speech.router import BackendChoice, SpeechRecognitionRouter
+from voxtral_ops.speech.transcript import Transcript
+from voxtral_ops.speech.voxtral import Endpoint, VoxtralBackend
+from voxtral_ops.speech.whisper import WhisperBackend, WhisperSetup
+
+if TYPE_CHECKING:
+    from voxtral_ops.audio import Source
+    from voxtral_ops.planning.plan import Plan
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a look at the backends found. ``problem`` is empty where the backend can answer."""
+
+    server: str
+    model: str | None
+    demonstration: bool
+    voxtral_problem: str
+    whisper: str | None
+    whisper_problem: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether anybody can answer."""
+        return not (self.voxtral_problem and self.whisper_problem)
+
+
+class VoxtralManager:
+    """Speech for an application: ``with VoxtralManager() as voxtral: voxtral.transcribe("talk.mp3").text``."""
+
+    def __init__(self, config: VoxtralConfig | None = None, *, processor: VoxtralAudioProcessor | None = None) -> None:
+        self.config = config or VoxtralConfig.load()
+        self.processor = processor or VoxtralAudioProcessor()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def transcribe(
+        self, source: Source | Audio, *, backend: BackendChoice | None = None, language: str | None = None
+    ) -> Transcript:
+        """The words of a path, of a file's bytes, of a stream or of decoded audio. Raises VoxtralError."""
+        audio = source if isinstance(source, Audio) else self.processor.load(source)
+        return self.router.transcribe(audio, backend or self.config.backend, language)
+
+    async def atranscribe(
+        self, source: Source | Audio, *, backend: BackendChoice | None = None, language: str | None = None
+    ) -> Transcript:
+        """The same, for asyncio; decoding happens in a thread."""
+        audio = source if isinstance(source, Audio) else await asyncio.to_thread(self.processor.load, source)
+        return await self.router.atranscribe(audio, backend or self.config.backend, language)
+
+    def check(self) -> Check:
+        """Who could answer now. Raises nothing: what is wrong stands in the result."""
+        model, demonstration, voxtral_problem = None, False, ""
+        try:
+            served = self.voxtral.served()
+            model, demonstration = served.name, served.demonstration
+        except VoxtralError as error:
+            voxtral_problem = error.message
+        whisper, whisper_problem = None, ""
+        try:
+            whisper = self.whisper.served().name
+        except VoxtralError as error:
+            whisper_problem = error.message
+        return Check(self.endpoint.url, model, demonstration, voxtral_problem, whisper, whisper_problem)
+
+    def close(self) -> None:
+        """End Whisper's process and close connections. The manager may be used again."""
+        self.router.close()
+
+    @cached_property
+    def router(self) -> SpeechRecognitionRouter:
+        """Decides who answers."""
+        return SpeechRecognitionRouter({"voxtral": self.voxtral, "whisper": self.whisper})
+
+    @cached_property
+    def voxtral(self) -> VoxtralBackend:
+        """The server."""
+        return VoxtralBackend(self.endpoint)
+
+    @cached_property
+    def whisper(self) -> WhisperBackend:
+        """The fallback on this machine."""
+        return WhisperBackend(whisper_setup(self.config))
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Where the server is: as configured, else as planned for this host, else port 8000."""
+        connection: dict[str, Any] = {
+            "model": self.config.model,
+            "api_key": self.config.key(),
+            "timeout": self.config.timeout,
+            "connect_timeout": self.config.connect_timeout,
+        }
+        plan = None if self.config.server else installed_plan()
+        if plan is None:
+            return Endpoint(url=self.config.server or DEFAULT_SERVER, **connection)
+        names = {instance.served_name: instance.model for instance in plan.instances}
+        return Endpoint(url=plan.instances[0].url, release=plan.release, models=names, **connection)
+
+
+def installed_plan() -> Plan | None:
+    """What this host serves, None when nothing is installed. Raises ReleaseError when the plan cannot be read."""
+    from voxtral_ops.planning.plan import Plan  # noqa: PLC0415
+
+    for layout in _layouts():
+        path = layout.current / "plan.json"
+        try:
+            return Plan.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except ValueError as error:
+            raise ReleaseError(
+                f"{path} is not a plan that this version understands: {error}",
+                hint="`voxtral-ops up` writes it anew; or name the server with --server",
+                path=path,
+            ) from error
+    return None
+
+
+def whisper_setup(config: VoxtralConfig) -> WhisperSetup:
+    """Whisper as configured, else as installed on this host, else in this very interpreter."""
+    layouts = _layouts()
+    python = config.whisper_python or _first(layout.whisper / "current" / "bin" / "python" for layout in layouts)
+    if python is None and find_spec("faster_whisper") is not None:
+        python = Path(sys.executable)
+    weights = config.whisper_weights or _first(layout.models / "whisper" / config.whisper_size for layout in layouts)
+    return WhisperSetup(python=python, weights=weights, threads=config.whisper_threads)
+
+
+def _layouts() -> tuple[Layout, ...]:
+    """This user's own installation first, then the host's."""
+    own, host = default_layout(), system_layout()
+    return (own,) if own == host else (own, host)
+
+
+def _first(paths: Any) -> Path | None:
+    """The first that exists and may be looked at."""
+    for path in paths:
+        try:
+            if path.exists():
+                return Path(path)
+        except PermissionError:
+            continue
+    return None

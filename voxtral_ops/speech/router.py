@@ -1,0 +1,165 @@
+"""SpeechRecognitionRouter: audio in, text out, by whichever backend can answer, saying which and why."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
+
+from voxtral_ops.audio import Audio
+from voxtral_ops.errors import ConfigurationError, VoxtralError
+from voxtral_ops.speech.backend import Backend, ServedModel
+from voxtral_ops.speech.language import checked_language
+from voxtral_ops.speech.policy import FallbackPolicy
+from voxtral_ops.speech.transcript import Transcript
+
+BackendChoice = Literal["auto", "voxtral", "whisper"]
+CHOICES: tuple[BackendChoice, ...] = ("auto", "voxtral", "whisper")
+
+
+class _Call(Protocol):
+    """One thing to ask of a backend; sync and async callers drive the same steps."""
+
+    def now(self) -> Any: ...
+
+    async def later(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class _Served:
+    backend: Backend
+
+    def now(self) -> ServedModel:
+        return self.backend.served()
+
+    async def later(self) -> ServedModel:
+        return await self.backend.aserved()
+
+
+@dataclass(frozen=True)
+class _Transcribe:
+    backend: Backend
+    audio: Audio
+    language: str | None
+
+    def now(self) -> Transcript:
+        return self.backend.transcribe(self.audio, self.language)
+
+    async def later(self) -> Transcript:
+        return await self.backend.atranscribe(self.audio, self.language)
+
+
+_Steps = Generator[_Call, Any, Transcript]
+
+
+@dataclass(frozen=True)
+class SpeechRecognitionRouter:
+    """Asks Voxtral, and Whisper when the policy says so. ``backends`` holds them by name."""
+
+    backends: Mapping[str, Backend]
+    policy: FallbackPolicy = field(default_factory=FallbackPolicy)
+
+    def recognize(self, audio: Audio) -> str:
+        """Audio in, text out."""
+        return self.transcribe(audio).text
+
+    def transcribe(self, audio: Audio, backend: BackendChoice = "auto", language: str | None = None) -> Transcript:
+        """The words, from the backend asked for, or from whoever answers. Raises VoxtralError."""
+        steps = self._steps(audio, backend, checked_language(language))
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = call.now()
+                except VoxtralError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            return cast(Transcript, done.value)
+
+    async def atranscribe(
+        self, audio: Audio, backend: BackendChoice = "auto", language: str | None = None
+    ) -> Transcript:
+        """The same, for asyncio."""
+        steps = self._steps(audio, backend, checked_language(language))
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = await call.later()
+                except VoxtralError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            return cast(Transcript, done.value)
+
+    def close(self) -> None:
+        """Let go of every backend's connections and processes."""
+        for backend in self.backends.values():
+            backend.close()
+
+    def _steps(self, audio: Audio, choice: BackendChoice, language: str | None) -> _Steps:
+        """The whole decision. Yields what to ask, gets the answer or the error, returns the transcript."""
+        if choice != "auto":
+            transcript: Transcript = yield _Transcribe(self._backend(choice), audio, language)
+            return transcript
+        voxtral = self._backend("voxtral")
+        refusal: VoxtralError | None = None
+        try:
+            served: ServedModel = yield _Served(voxtral)
+            if served.demonstration:
+                reason = self.policy.for_demonstration(served.name)
+            else:
+                transcript = yield _Transcribe(voxtral, audio, language)
+                if transcript.text:
+                    return transcript
+                silence = self.policy.after_silence(audio, transcript.model)
+                if silence is None:
+                    return transcript
+                return (yield from self._second_hearing(audio, language, transcript, silence))
+        except VoxtralError as error:
+            because = self.policy.after_error(error)
+            if because is None:
+                raise
+            reason, refusal = because, error
+        return (yield from self._fallback(audio, language, reason, refusal))
+
+    def _second_hearing(self, audio: Audio, language: str | None, first: Transcript, reason: str) -> _Steps:
+        """Voxtral heard nothing. Whisper's words are taken when it has some; its failure changes nothing."""
+        try:
+            second: Transcript = yield _Transcribe(self._backend("whisper"), audio, language)
+        except VoxtralError:
+            return first
+        return second.model_copy(update={"fallback_reason": reason}) if second.text else first
+
+    def _fallback(self, audio: Audio, language: str | None, reason: str, refusal: VoxtralError | None) -> _Steps:
+        try:
+            transcript: Transcript = yield _Transcribe(self._backend("whisper"), audio, language)
+        except VoxtralError as error:
+            raise nobody_answered(reason, refusal, error) from error
+        return transcript.model_copy(update={"fallback_reason": reason})
+
+    def _backend(self, name: str) -> Backend:
+        try:
+            return self.backends[name]
+        except KeyError:
+            raise ConfigurationError(
+                f"no backend {name!r}", hint=f"known: auto, {', '.join(self.backends)}", value=name
+            ) from None
+
+
+def nobody_answered(reason: str, refusal: VoxtralError | None, whisper: VoxtralError) -> VoxtralError:
+    """One error with what was tried, what each said and how to mend either. Its kind is that of Voxtral's failure."""
+    ask_anyway = "" if refusal else "to hear what the demonstration model makes of it: --backend voxtral"
+    hints = [refusal.hint if refusal else ask_anyway, whisper.hint]
+    kind = type(refusal or whisper)
+    return kind(
+        f"nobody could transcribe this. Voxtral: {reason}. Whisper: {whisper.message}",
+        hint="; or ".join(hint for hint in hints if hint),
+        tried={
+            "voxtral": refusal.as_dict() if refusal else {"message": reason},
+            "whisper": whisper.as_dict(),
+        },
+    )
