@@ -1,0 +1,200 @@
+"""The hub, through huggingface_hub. HF_ENDPOINT and HF_TOKEN are honoured; every failure has its own message."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report
+from voxtral_ops.catalog import CatalogModel
+from voxtral_ops.errors import ConfigurationError, HostError, ModelError, NetworkError, ReleaseError, VoxtralError
+from voxtral_ops.release import ReleaseFile, ReleaseModel, bundled_release_model
+from voxtral_ops.weights.verify import sha256_of
+
+OPTIONAL = frozenset({"config.json"})
+"""vLLM serves Mistral's format without it."""
+TIMEOUT = 10.0
+
+
+class HubSource:
+    """One revision of one repository of the hub."""
+
+    def __init__(self, repository: str, revision: str) -> None:
+        self.repository, self.revision = repository, revision
+        self.name = f"{repository} on {endpoint()}"
+
+    def fetch(self, file: ReleaseFile, destination: Path) -> str:
+        """Download one file beside its destination, then move it there."""
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".hub-") as folder:
+            got = _download(self.repository, self.revision, file.path, Path(folder), file.size)
+            got.replace(destination)
+        return sha256_of(destination)
+
+
+def endpoint() -> str:
+    """Return the hub's address."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+
+
+def pin(model: CatalogModel) -> ReleaseModel:
+    """Ask the hub for the newest revision of a model and the hash of every file that is needed."""
+    if model.bundled:
+        return bundled_release_model(model)
+    report(f"asking the hub about {model.repository}")
+    with hub_errors(model.repository):
+        info = _api().model_info(model.repository, files_metadata=True, timeout=TIMEOUT)
+    siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+    absent = [name for name in model.files if name not in siblings and name not in OPTIONAL]
+    if absent:
+        raise ModelError(
+            f"{model.repository} on {endpoint()} has no {', '.join(absent)}",
+            hint="the repository is not in the format that the engine loads",
+            repository=model.repository,
+        )
+    files = tuple(_pin_file(model, info.sha, siblings[name]) for name in model.files if name in siblings)
+    return ReleaseModel(name=model.name, repository=model.repository, revision=info.sha, files=files)
+
+
+def _pin_file(model: CatalogModel, revision: str, sibling: Any) -> ReleaseFile:
+    if sibling.lfs is not None:
+        return ReleaseFile(path=sibling.rfilename, size=sibling.lfs.size, sha256=sibling.lfs.sha256)
+    # Small files are plain git blobs, for which the hub knows only a sha1: fetch and hash them.
+    with tempfile.TemporaryDirectory(prefix="voxtral-pin-") as folder:
+        got = _download(model.repository, revision, sibling.rfilename, Path(folder), sibling.size or 1)
+        return ReleaseFile(path=sibling.rfilename, size=got.stat().st_size, sha256=sha256_of(got))
+
+
+def hub_reachable(model: CatalogModel) -> bool:
+    """Ask whether the hub answers for this model, quickly."""
+    try:
+        with hub_errors(model.repository):
+            _api().model_info(model.repository, timeout=TIMEOUT / 2)
+    except (NetworkError, ModelError, ConfigurationError):
+        return False
+    return True
+
+
+def _api() -> Any:
+    import huggingface_hub  # noqa: PLC0415 - half a second, only where the hub is asked
+
+    return huggingface_hub.HfApi(endpoint=endpoint(), token=_token())
+
+
+def _token() -> str | None:
+    return os.environ.get("HF_TOKEN", "").strip() or None
+
+
+def _download(repository: str, revision: str, name: str, folder: Path, size: int) -> Path:
+    import huggingface_hub  # noqa: PLC0415
+
+    with hub_errors(repository):
+        got = huggingface_hub.hf_hub_download(
+            repository,
+            name,
+            revision=revision,
+            local_dir=folder,
+            endpoint=endpoint(),
+            token=_token(),
+            etag_timeout=TIMEOUT,
+            tqdm_class=_meter(name, size),
+        )
+    path = Path(got)
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    return path
+
+
+def _meter(name: str, size: int) -> type[Any]:
+    """Make a progress bar that tells whoever watches, and draws nothing itself."""
+    from tqdm import tqdm  # noqa: PLC0415 - comes with huggingface_hub
+
+    class Meter(tqdm[Any]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.done = float(kwargs.get("initial") or 0)
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.done += n or 0
+            report(f"fetching {name}", min(1.0, self.done / max(1, size)))
+
+    return Meter
+
+
+@contextmanager
+def hub_errors(repository: str) -> Iterator[None]:
+    """Turn the client's exceptions into ours, each with what to do next."""
+    try:
+        yield
+    except VoxtralError:
+        raise
+    except Exception as error:
+        ours = _answered(error, repository) or _silent(error, f"{repository} on {endpoint()}")
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _answered(error: Exception, repository: str) -> VoxtralError | None:
+    """Name the cases where the hub gave an answer, and it was no."""
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    where, again = f"{repository} on {endpoint()}", "pin the model again: voxtral-ops release lock"
+    if isinstance(error, errors.GatedRepoError):
+        return ModelError(
+            f"{where} is gated: its owner wants to know who uses it",
+            hint="accept the terms on the model's page, then set HF_TOKEN to a token of that account",
+            repository=repository,
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        private = "if it is private, set HF_TOKEN" if _token() is None else "or HF_TOKEN's account may not see it"
+        return ModelError(f"{where} does not exist", hint=f"check the name; {private}", repository=repository)
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ReleaseError(f"{where} has no such revision any more", hint=again, repository=repository)
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return ReleaseError(f"{where} lacks a file that the release names", hint=again, repository=repository)
+    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else error
+    return _refused(cause, where) if isinstance(cause, errors.HfHubHTTPError) else None
+
+
+def _silent(error: Exception, where: str) -> VoxtralError | None:
+    """Name the cases where nobody answered, the line broke, or the disk did."""
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        hint = "unset it, or name a directory with the files"
+        return NetworkError("HF_HUB_OFFLINE is set, so the hub was not asked", hint=hint)
+    # The client's transport has its own tree of exceptions, and it changes between versions.
+    transport = type(error).__module__.split(".")[0] in {"httpx", "httpx2", "httpcore", "httpcore2", "hf_xet"}
+    if isinstance(error, errors.LocalEntryNotFoundError) or transport:
+        return _unreachable(where)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return HostError(f"{error.filename}: {error.strerror}", hint="check space and rights there")
+    # Files that come up short are plain OSErrors too.
+    return (
+        NetworkError(f"{where}: the transfer broke: {error}", hint="try again") if isinstance(error, OSError) else None
+    )
+
+
+def _unreachable(where: str) -> NetworkError:
+    return NetworkError(
+        f"the hub cannot be reached: {where}",
+        hint="check the network and HF_ENDPOINT; without a hub, name a directory with the files",
+    )
+
+
+def _refused(error: Any, where: str) -> ConfigurationError | NetworkError:
+    status = error.response.status_code if error.response is not None else 0
+    if status == 401:
+        return ConfigurationError(
+            f"{where}: the hub does not accept the token", hint="HF_TOKEN is wrong or expired: make a new one"
+        )
+    if status == 403:
+        return ConfigurationError(
+            f"{where}: the token may not read this model", hint="give the token the right to read it"
+        )
+    return NetworkError(f"{where}: the hub answered {status}", hint="try again later", status=status)
