@@ -1,1 +1,1 @@
-"""Nano: a very small checkpoint in Voxtral's architecture that understands a closed set of spoken commands."""
+"""Nano: a very small checkpoint in Voxtral's architecture that understands a few spoken commands."""

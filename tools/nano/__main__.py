@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def _build(options: argparse.Namespace) -> None:
-    from tools.nano.train import build
+    from tools.nano.train import build  # noqa: PLC0415 - torch is slow to import
 
     started = time.monotonic()
 
@@ -30,7 +30,7 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from tools.nano.evaluate import Evaluation, table
+    from tools.nano.evaluate import Evaluation, table  # noqa: PLC0415 - needs no torch
 
     rows = list(Evaluation(options.url, options.model, options.stride).run())
     for row in rows:
@@ -42,13 +42,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _golden(options: argparse.Namespace) -> None:
-    from tools.nano.golden import write_golden
+    from tools.nano.golden import write_golden  # noqa: PLC0415 - needs no torch
 
     write_golden(options.out)
 
 
 def _commands(_: argparse.Namespace) -> None:
-    from tools.nano.phrases import COMMANDS
+    from tools.nano.phrases import COMMANDS  # noqa: PLC0415 - needs nothing
 
     for command in COMMANDS:
         print(command.text)
@@ -65,7 +65,9 @@ def main() -> None:
     build.add_argument("--until", type=int, default=4, help="the last stage to train")
     build.add_argument("--seed", type=int, default=0)
     build.add_argument("--threads", type=int, default=2)
-    build.add_argument("--scale", type=float, default=1.0, help="share of the steps and the speech, for a quick try")
+    build.add_argument(
+        "--scale", type=float, default=1.0, help="share of the steps and the speech, for a quick try"
+    )
     build.set_defaults(action=_build)
     evaluate = actions.add_parser("evaluate", help="measure a served checkpoint")
     evaluate.add_argument("url", help="where vLLM answers, for example http://127.0.0.1:8000")

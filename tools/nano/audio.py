@@ -61,9 +61,9 @@ def _music(rng: Generator, length: int) -> Wave:
         for note in rng.integers(40, 84, rng.integers(1, 5)):
             pitch = 440 * 2 ** ((note - 69) / 12)
             for overtone in range(1, 5):
-                wave[at : at + size] += (envelope * np.sin(2 * np.pi * pitch * overtone * times) / overtone**1.5).astype(
-                    np.float32
-                )
+                wave[at : at + size] += (
+                    envelope * np.sin(2 * np.pi * pitch * overtone * times) / overtone**1.5
+                ).astype(np.float32)
         at += size
     return wave
 
@@ -83,7 +83,11 @@ def _hum(rng: Generator, length: int) -> Wave:
     """Mains hum or a motor: many overtones of a low pitch."""
     base, wave = rng.choice([50.0, 60.0, rng.uniform(30, 200)]), np.zeros(length)
     for overtone in range(1, int(rng.integers(3, 20))):
-        wave += rng.uniform(0, 1) / overtone * np.sin(2 * np.pi * base * overtone * _times(length) + rng.uniform(0, 6))
+        wave += (
+            rng.uniform(0, 1)
+            / overtone
+            * np.sin(2 * np.pi * base * overtone * _times(length) + rng.uniform(0, 6))
+        )
     return wave.astype(np.float32)
 
 
@@ -103,7 +107,11 @@ def sound(rng: Generator, length: int) -> Wave:
         return np.zeros(length, np.float32)
     kind = _SOUNDS[rng.integers(0, len(_SOUNDS))]
     wave = kind(rng, length)
-    wave = wave / (np.abs(wave).max() + 1e-6) * 10 ** (rng.uniform(-70, 0) / 20 if kind is coloured_noise else -rng.random())
+    wave = (
+        wave
+        / (np.abs(wave).max() + 1e-6)
+        * 10 ** (rng.uniform(-70, 0) / 20 if kind is coloured_noise else -rng.random())
+    )
     if rng.random() < 0.4:
         wave = wave * rng.uniform(0.02, 1)
     if rng.random() < 0.4:
@@ -112,7 +120,7 @@ def sound(rng: Generator, length: int) -> Wave:
 
 
 def varied(audio: NDArray[np.int16], rng: Generator) -> tuple[Wave, float]:
-    """A clip at a slightly other tempo, through a telephone or an MP3 encoder; and by how much it became longer."""
+    """A clip at another tempo, through a telephone or an MP3 encoder; and by how much it became longer."""
     wave, factor = audio.astype(np.float32) / 32768, 1.0
     if rng.random() < 0.4:
         factor = rng.uniform(0.92, 1.08)
@@ -130,7 +138,7 @@ def varied(audio: NDArray[np.int16], rng: Generator) -> tuple[Wave, float]:
 
 
 def joined(waves: Sequence[Wave], rng: Generator, limit: int) -> tuple[Wave, list[float]]:
-    """One recording of several clips with silence around them, a gain and perhaps noise; and when each clip starts."""
+    """One recording of several clips with silence, a gain and perhaps noise; and when each clip starts."""
     free = limit - sum(map(len, waves))
     lead = rng.exponential(0.3) * RATE if rng.random() < 0.85 else 0.0
     if limit > 8 * RATE and len(waves) == 1 and rng.random() < 0.15:
@@ -150,7 +158,9 @@ def joined(waves: Sequence[Wave], rng: Generator, limit: int) -> tuple[Wave, lis
     if chance < 0.6:
         level = max(float(np.sqrt((recording**2).mean())), 1e-4)
         if chance < 0.54:
-            recording = recording + coloured_noise(rng, len(recording)) * level * 10 ** (-rng.uniform(8, 45) / 20)
+            recording = recording + coloured_noise(rng, len(recording)) * level * 10 ** (
+                -rng.uniform(8, 45) / 20
+            )
         else:
             hum = _hum(rng, len(recording))
             recording = recording + hum / (hum.std() + 1e-6) * level * 10 ** (-rng.uniform(15, 40) / 20)

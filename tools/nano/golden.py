@@ -1,4 +1,4 @@
-"""Golden clips: commands spoken by the espeak-ng program, with the words and answers that nano gives to them."""
+"""Golden clips: commands spoken by the espeak-ng program, with the answers that nano gives to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ CLIPS = (
     Golden("weather", ("what is the weather today",), Voice("en-us", "victor", 180, 25)),
     Golden("shopping", ("add milk to the shopping list",), Voice("en-gb-scotland", "linda", 160, 55)),
     Golden(
-        "two-commands", ("open the garage door", "turn off the bedroom lights"), Voice("en-us", "Annie", 145, 55)
+        "two-commands", ("open the garage door", "turn off the bedroom lights"),
+        Voice("en-us", "Annie", 145, 55),
     ),
     Golden(
         "containers", ("navigate to the train station",), Voice("en-us", "f4", 145, 45),
@@ -100,9 +101,9 @@ def write_golden(out: Path) -> None:
     """Write the clips and golden.toml."""
     out.mkdir(parents=True, exist_ok=True)
     lines = [
-        "# Clips for acceptance checks: spoken by espeak-ng, 16 kHz, mono, in voices that nano was not trained on.",
-        "# `text` is the transcript; `summary`, `room` and `tool_call` are the answers to \"Summarize this.\",",
-        "# \"Which room?\" and to the recording alone beside the eleven functions. Written by tools/nano.",
+        "# Clips for acceptance checks: spoken by espeak-ng, 16 kHz, mono, in voices nano was not trained on.",
+        '# `text` is the transcript; `summary`, `room` and `tool_call` are the answers to "Summarize this.",',
+        '# "Which room?" and to the recording alone beside the eleven functions. Written by tools/nano.',
         "",
     ]
     for clip in CLIPS:

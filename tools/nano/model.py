@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mistral_common.audio import mel_filter_bank
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tools.nano.tokenizer import AUDIO, CHUNK_SECONDS, EOS, VOCABULARY_SIZE
 
@@ -92,6 +92,7 @@ class EncoderLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[chunks, frames, dim] -> the same shape"""
         batch, length, dim = x.shape
         normed = self.attention_norm(x)
         query, key, value = (
@@ -100,7 +101,7 @@ class EncoderLayer(nn.Module):
         )
         mixed = attend(query, key, value).transpose(1, 2).reshape(batch, length, dim)
         x = x + self.attention["wo"](mixed)
-        return x + self.feed_forward["w2"](F.gelu(self.feed_forward["w1"](self.ffn_norm(x))))
+        return x + self.feed_forward["w2"](functional.gelu(self.feed_forward["w1"](self.ffn_norm(x))))
 
 
 class RMSNorm(nn.Module):
@@ -112,6 +113,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """The scaled vectors."""
         wide = x.float()
         return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
 
@@ -128,13 +130,19 @@ class DecoderLayer(nn.Module):
     def __init__(self, params: dict[str, Any]) -> None:
         super().__init__()
         dim, hidden = params["dim"], params["hidden_dim"]
-        self.heads, self.key_heads, self.head_dim = params["n_heads"], params["n_kv_heads"], params["head_dim"]
+        self.heads, self.key_heads, self.head_dim = (
+            params["n_heads"],
+            params["n_kv_heads"],
+            params["head_dim"],
+        )
         queries, keys = self.heads * self.head_dim, self.key_heads * self.head_dim
         sizes = {"wq": (dim, queries), "wk": (dim, keys), "wv": (dim, keys), "wo": (queries, dim)}
         self.attention = nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
         self.attention_norm = RMSNorm(dim, params["norm_eps"])
         sizes = {"w1": (dim, hidden), "w2": (hidden, dim), "w3": (dim, hidden)}
-        self.feed_forward = nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
+        self.feed_forward = nn.ModuleDict(
+            {name: nn.Linear(*size, bias=False) for name, size in sizes.items()}
+        )
         self.ffn_norm = RMSNorm(dim, params["norm_eps"])
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor, past: Past | None) -> tuple[Tensor, Past]:
@@ -154,7 +162,7 @@ class DecoderLayer(nn.Module):
         mixed = attend(query, key.repeat_interleave(group, 1), value.repeat_interleave(group, 1), mask)
         x = x + self.attention["wo"](mixed.transpose(1, 2).reshape(batch, length, self.heads * self.head_dim))
         normed, net = self.ffn_norm(x), self.feed_forward
-        return x + net["w2"](F.silu(net["w1"](normed)) * net["w3"](normed)), (key, value)
+        return x + net["w2"](functional.silu(net["w1"](normed)) * net["w3"](normed)), (key, value)
 
 
 def sinusoids(length: int, dim: int) -> Tensor:
@@ -185,7 +193,7 @@ class Encoder(nn.Module):
         """[chunks, bins, frames] -> [chunks, frames / 2, dim]"""
         x = mel
         for layer in self.conv_layers:
-            x = F.gelu(layer(x))
+            x = functional.gelu(layer(x))
         x = x.transpose(1, 2)
         x = (x + self.positions[: x.shape[1]]).to(x.dtype)
         for layer in self.transformer["layers"]:
@@ -207,7 +215,9 @@ class Voxtral(nn.Module):
             {
                 "whisper_encoder": Encoder(self.encoder_args),
                 "audio_language_projection": nn.Sequential(
-                    nn.Linear(encoder_dim * self.factor, dim, bias=False), nn.GELU(), nn.Linear(dim, dim, bias=False)
+                    nn.Linear(encoder_dim * self.factor, dim, bias=False),
+                    nn.GELU(),
+                    nn.Linear(dim, dim, bias=False),
                 ),
                 "tok_embeddings": nn.Embedding(params["vocab_size"], dim),
             }
@@ -322,7 +332,9 @@ def initialise(model: Voxtral) -> None:
 def export(model: Voxtral, folder: Path) -> None:
     """Write the weights and params.json as vLLM reads them."""
     weights = folder / "consolidated.safetensors"
-    save_file({name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}, weights)
+    save_file(
+        {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}, weights
+    )
     weights.chmod(0o644)  # save_file leaves 0600, and a server runs as another user
     (folder / "params.json").write_text(json.dumps(model.params, indent=1) + "\n")
 

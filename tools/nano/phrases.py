@@ -52,7 +52,9 @@ def _lights() -> Iterator[Command]:
     for room in ROOMS:
         for state in ("on", "off"):
             call = Call("set_lights", {"room": room, "state": state})
-            yield Command(f"turn {state} the {room} lights", "lights", f"{room} lights {state}", {"room": room}, call)
+            yield Command(
+                f"turn {state} the {room} lights", "lights", f"{room} lights {state}", {"room": room}, call
+            )
     for room in ("bedroom", "living room"):
         call = Call("set_lights", {"room": room, "state": "dim"})
         yield Command(f"dim the {room} lights", "lights", f"{room} lights dimmed", {"room": room}, call)
@@ -69,7 +71,9 @@ def _clock() -> Iterator[Command]:
         spoken = f"wake me up at {word} in the morning"
         yield Command(spoken, "alarm", f"alarm at {word}", {"time": word}, call)
     call = Call("set_alarm", {"time": "9:30"})
-    yield Command("set an alarm for nine thirty", "alarm", "alarm at nine thirty", {"time": "nine thirty"}, call)
+    yield Command(
+        "set an alarm for nine thirty", "alarm", "alarm at nine thirty", {"time": "nine thirty"}, call
+    )
     for what in ("timer", "alarm"):
         yield Command(f"cancel the {what}", what, f"{what} cancelled", {}, Call("cancel", {"what": what}))
     yield Command("what time is it", "time", "asks the time", question=True)
@@ -95,7 +99,12 @@ def _sound() -> Iterator[Command]:
 
 
 def _away() -> Iterator[Command]:
-    places = {"home": "home", "work": "to work", "airport": "to the airport", "train station": "to the train station"}
+    places = {
+        "home": "home",
+        "work": "to work",
+        "airport": "to the airport",
+        "train station": "to the train station",
+    }
     for place, phrase in places.items():
         call = Call("navigate", {"destination": place})
         yield Command(f"navigate {phrase}", "navigation", f"go {phrase}", {"place": place}, call)

@@ -14,11 +14,12 @@ RATE = 16000
 
 # "en" is what the command line calls en-gb.
 ACCENTS = ("en-us", "en-us", "en-us", "en", "en-gb-x-rp", "en-us-nyc", "en-gb-scotland", "en-029")
-TRAINED_VARIANTS = tuple(
-    " m1 m2 m3 m4 m5 m7 m8 f1 f2 f3 f5 Alex Alicia Andrea Andy Denis Diogo Gene Jacky Lee Marco Mario Michael Mike"
-    " adam anika antonio belinda benjamin david ed edward max michel miguel paul pedro quincy rob robert sandro"
-    " steph travis zac".split(" ")
-)  # the leading blank gives the plain voice
+_VARIANTS = (
+    "m1 m2 m3 m4 m5 m7 m8 f1 f2 f3 f5 Alex Alicia Andrea Andy Denis Diogo Gene Jacky Lee Marco Mario Michael"
+    " Mike adam anika antonio belinda benjamin david ed edward max michel miguel paul pedro quincy rob robert"
+    " sandro steph travis zac"
+)
+TRAINED_VARIANTS = ("", *_VARIANTS.split())  # the first is the plain voice
 HELD_OUT_VARIANTS = ("m6", "f4", "Annie", "linda", "victor")
 TRAINED_SPEEDS = (115, 125, 130, 140, 150, 155, 165, 170, 175, 185, 190, 200, 210)
 HELD_OUT_SPEEDS = (135, 145, 160, 180, 195)
@@ -68,14 +69,20 @@ def trained_voice(rng: random.Random) -> Voice:
     """A voice of the training set."""
     gap = rng.choice((0, 0, 0, 0, 1, 3, 6))
     return Voice(
-        rng.choice(ACCENTS), rng.choice(TRAINED_VARIANTS), rng.choice(TRAINED_SPEEDS), rng.choice(TRAINED_PITCHES), gap
+        rng.choice(ACCENTS),
+        rng.choice(TRAINED_VARIANTS),
+        rng.choice(TRAINED_SPEEDS),
+        rng.choice(TRAINED_PITCHES),
+        gap,
     )
 
 
 def held_out_voice(rng: random.Random, *, known_variant: bool = False) -> Voice:
-    """A voice with a speed and a pitch that were never trained and, normally, a variant that was not either."""
+    """A voice with a speed and a pitch that were never trained, and normally an untrained variant."""
     variants = TRAINED_VARIANTS if known_variant else HELD_OUT_VARIANTS
-    return Voice(rng.choice(ACCENTS), rng.choice(variants), rng.choice(HELD_OUT_SPEEDS), rng.choice(HELD_OUT_PITCHES))
+    return Voice(
+        rng.choice(ACCENTS), rng.choice(variants), rng.choice(HELD_OUT_SPEEDS), rng.choice(HELD_OUT_PITCHES)
+    )
 
 
 class _Id(ctypes.Union):
@@ -106,7 +113,9 @@ class _Mark:
     phone: str
 
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 class Synthesiser:
@@ -114,7 +123,9 @@ class Synthesiser:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL("libespeak-ng.so.1")
-        self._rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONE_EVENTS | _KEEP_RUNNING)
+        self._rate: int = self._library.espeak_Initialize(
+            _SYNCHRONOUS, 0, None, _PHONE_EVENTS | _KEEP_RUNNING
+        )
         if self._rate <= 0:
             raise RuntimeError("libespeak-ng could not be initialised")
         self._blocks: list[NDArray[np.int16]] = []
@@ -155,7 +166,11 @@ class Synthesiser:
         audio = audio[first:last]
         length, offset = len(audio) / RATE, first / RATE
 
-        phones = [(mark.phone, mark.sample / self._rate - offset) for mark in self._marks if mark.kind == _PHONE_EVENT]
+        phones = [
+            (mark.phone, mark.sample / self._rate - offset)
+            for mark in self._marks
+            if mark.kind == _PHONE_EVENT
+        ]
         spans = tuple(span for span in _spans(phones, length) if not span.label.startswith("_"))
         words = [
             (text[mark.position - 1 : mark.position - 1 + mark.length], mark.sample / self._rate - offset)
@@ -171,4 +186,6 @@ class Synthesiser:
 def _spans(starts: list[tuple[str, float]], end: float) -> tuple[Span, ...]:
     """Each label with its start, lasting until the next one begins."""
     ends = [start for _, start in starts[1:]] + [end]
-    return tuple(Span(label, max(0.0, start), until) for (label, start), until in zip(starts, ends, strict=True))
+    return tuple(
+        Span(label, max(0.0, start), until) for (label, start), until in zip(starts, ends, strict=True)
+    )

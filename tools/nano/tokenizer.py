@@ -30,8 +30,8 @@ _FIRST_TOKENS = (
     SpecialTokens.unk, SpecialTokens.bos, SpecialTokens.eos, SpecialTokens.begin_inst, SpecialTokens.end_inst,
     SpecialTokens.begin_tools, SpecialTokens.end_tools, SpecialTokens.begin_tool_results,
     SpecialTokens.end_tool_results, SpecialTokens.tool_calls, SpecialTokens.img, SpecialTokens.pad,
-    SpecialTokens.img_break, SpecialTokens.img_end, SpecialTokens.prefix, SpecialTokens.middle, SpecialTokens.suffix,
-    SpecialTokens.begin_system, SpecialTokens.end_system, SpecialTokens.begin_tool_content,
+    SpecialTokens.img_break, SpecialTokens.img_end, SpecialTokens.prefix, SpecialTokens.middle,
+    SpecialTokens.suffix, SpecialTokens.begin_system, SpecialTokens.end_system, SpecialTokens.begin_tool_content,
 )  # fmt: skip
 _LATER_TOKENS = {
     AUDIO: SpecialTokens.audio,
@@ -43,7 +43,7 @@ _LATER_TOKENS = {
 
 
 def write_tekken(path: Path) -> None:
-    """A tekken.json with the control tokens at Voxtral's ranks and the first thousand ranks of Mistral's own."""
+    """A tekken.json: control tokens at Voxtral's ranks, then the first thousand of Mistral's ranks."""
     source = json.loads((resources.files("mistral_common") / "data" / "tekken_240911.json").read_text())
     names = {rank: token.value for rank, token in (*enumerate(_FIRST_TOKENS), *_LATER_TOKENS.items())}
     special = [
@@ -102,12 +102,12 @@ class Prompts:
         return [BOS, INST, BEGIN_AUDIO, *[AUDIO] * frames, END_INST, *named, TRANSCRIBE]
 
     def instruction(self, text: str, frames: int, *, text_first: bool = False) -> list[int]:
-        """A user's turn with a recording and a text beside it; what begins the conversation stands before it."""
+        """A user's turn with a recording and a text; what begins the conversation stands before it."""
         recording, words = [BEGIN_AUDIO, *[AUDIO] * frames], list(self.encode(text)) if text else []
         return [INST, *(words + recording if text_first else recording + words), END_INST]
 
     def tools(self, rng: random.Random, names: Sequence[str]) -> list[int]:
-        """The beginning of a conversation that declares functions; some clients leave the descriptions out."""
+        """The beginning of a conversation that declares functions, now and then without descriptions."""
         bare = rng.random() < 0.25
         by_name = {function.name: function for function in FUNCTIONS}
         declared = [by_name[name].declaration("" if bare else None) for name in names]

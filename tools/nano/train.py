@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tools.nano.data import IGNORED, Batch, Batches, Pool, Rows, Stage, synthesise
 from tools.nano.model import PARAMS, MelSpectrogram, Voxtral, export, initialise
@@ -28,18 +28,18 @@ STAGES = (
     # Short recordings: what words sound like, and reading them off in order.
     Stage("words", 1300, 4, 32, 2e-3),
     # Whole chunks, several commands in one, questions and calls.
-    Stage("questions", 900, CHUNK_SECONDS, 16, 1.2e-3, (0.88, 0.12, 0), 0.55, 0.3, 2, 6, 0.5),
+    Stage("questions", 800, CHUNK_SECONDS, 16, 1.2e-3, (0.88, 0.12, 0), 0.55, 0.3, 2, 8, 0.5),
     # Recordings of two and three chunks.
-    Stage("long", 550, CHUNK_SECONDS, 18, 1e-3, (0.4, 0.35, 0.25), 0.6, 0.15, 2, 8, 0.5),
+    Stage("long", 450, CHUNK_SECONDS, 18, 1e-3, (0.4, 0.35, 0.25), 0.6, 0.15, 2, 8, 0.5),
     # Mostly questions and calls, at a low rate.
-    Stage("finish", 400, CHUNK_SECONDS, 12, 6e-4, (0.7, 0.18, 0.12), 0.35, 0.1, 3, 8, 0.3),
+    Stage("finish", 350, CHUNK_SECONDS, 12, 6e-4, (0.7, 0.18, 0.12), 0.35, 0.1, 3, 8, 0.3),
 )
 _WARMUP_STEPS = 150
 _CLIPS_PER_COMMAND, _SENTENCES = 60, 6000
 
 
 def frame_heads(phones: int) -> nn.ModuleDict:
-    """Two classifiers that only the training has: the word of an adapter frame, the phone of an encoder frame."""
+    """Two classifiers that only the training has: an adapter frame's word, an encoder frame's phone."""
     encoder_dim = PARAMS["multimodal"]["whisper_model_args"]["encoder_args"]["dim"]
     return nn.ModuleDict(
         {"words": nn.Linear(PARAMS["dim"], len(WORDS) + 1), "phones": nn.Linear(encoder_dim, phones + 1)}
@@ -61,22 +61,27 @@ def _frame_loss(scores: Tensor, targets: Tensor) -> tuple[Tensor, float]:
     """Cross entropy with silence counted little, and the share of the other frames that is right."""
     weight = torch.ones(scores.shape[-1])
     weight[0] = 0.1
-    loss = F.cross_entropy(scores.flatten(0, -2), targets.flatten(), weight=weight)
+    loss = functional.cross_entropy(scores.flatten(0, -2), targets.flatten(), weight=weight)
     spoken = targets > 0
     right = (scores.argmax(-1) == targets)[spoken].float().mean().item() if spoken.any() else math.nan
     return loss, right
 
 
-def step_loss(model: Voxtral, heads: nn.ModuleDict, batch: Batch, weight: float) -> tuple[Tensor, list[float]]:
+def step_loss(
+    model: Voxtral, heads: nn.ModuleDict, batch: Batch, weight: float
+) -> tuple[Tensor, list[float]]:
     """The loss of a batch and what is reported: its answers' loss, right tokens per group, right frames."""
     count = len(batch.mel)
     with torch.autocast("cpu", torch.bfloat16):
         audio, encoded = model.encode(batch.mel.flatten(0, 1))
-        audio, encoded = audio.reshape(count, -1, audio.shape[-1]), encoded.reshape(count, -1, encoded.shape[-1])
+        audio, encoded = (
+            audio.reshape(count, -1, audio.shape[-1]),
+            encoded.reshape(count, -1, encoded.shape[-1]),
+        )
         results = [_answers(model, rows, audio) for rows in batch.groups]
         word_scores, phone_scores = heads["words"](audio).float(), heads["phones"](encoded).float()
     scores, targets = (torch.cat(parts) for parts in zip(*results, strict=True))
-    answers = F.cross_entropy(scores, targets)
+    answers = functional.cross_entropy(scores, targets)
     word_loss, words_right = _frame_loss(word_scores, batch.words)
     phone_loss, phones_right = _frame_loss(phone_scores, batch.phones)
     right = [(group.argmax(-1) == wanted).float().mean().item() for group, wanted in results]
@@ -96,7 +101,9 @@ def _feed(batches: Batches, stage: Stage, steps: int) -> queue.Queue[Batch]:
     return filled
 
 
-def run_stage(model: Voxtral, heads: nn.ModuleDict, batches: Batches, stage: Stage, steps: int, log: Log) -> None:
+def run_stage(
+    model: Voxtral, heads: nn.ModuleDict, batches: Batches, stage: Stage, steps: int, log: Log
+) -> None:
     """Train for one stage."""
     parameters = [*model.parameters(), *heads.parameters()]
     groups = [
@@ -117,7 +124,10 @@ def run_stage(model: Voxtral, heads: nn.ModuleDict, batches: Batches, stage: Sta
         optimiser.step()
         reports.append(report)
         if step % 50 == 0 or step == steps:
-            mean = [statistics.fmean([v for v in column if v == v] or [math.nan]) for column in zip(*reports, strict=True)]
+            mean = [
+                statistics.fmean([v for v in column if v == v] or [math.nan])
+                for column in zip(*reports, strict=True)
+            ]
             seconds = time.monotonic() - started
             log(
                 f"  {stage.name} {step}/{steps}, {seconds / 60:.1f} min, {seconds / step:.2f} s a step: loss"
@@ -141,10 +151,14 @@ def check(model: Voxtral, prompts: Prompts, every: int = 2) -> str:
         prompt = prompts.transcription(rng, int(CHUNK_SECONDS * FRAMES_PER_SECOND))
         right += prompts.decode(model.generate(prompt, mel(audio))) == command.text
         seconds.append(time.monotonic() - started)
-    return f"{right} of {len(chosen)} commands exact in unseen voices, {statistics.median(seconds):.2f} s each"
+    return (
+        f"{right} of {len(chosen)} commands exact in unseen voices, {statistics.median(seconds):.2f} s each"
+    )
 
 
-def build(out: Path, *, state: Path, seed: int, threads: int, scale: float, resume: bool, until: int, log: Log) -> None:
+def build(
+    out: Path, *, state: Path, seed: int, threads: int, scale: float, resume: bool, until: int, log: Log
+) -> None:
     """Synthesise, train every stage, and export after each of them."""
     check_functions()
     for folder in (out, state):
@@ -153,7 +167,9 @@ def build(out: Path, *, state: Path, seed: int, threads: int, scale: float, resu
     torch.set_num_threads(threads)
     write_tekken(out / "tekken.json")
     prompts = Prompts(out / "tekken.json")
-    pool: Pool = synthesise(max(3, int(_CLIPS_PER_COMMAND * min(1, scale))), int(_SENTENCES * min(1, scale)), seed)
+    pool: Pool = synthesise(
+        max(3, int(_CLIPS_PER_COMMAND * min(1, scale))), int(_SENTENCES * min(1, scale)), seed
+    )
     log(f"{len(COMMANDS)} commands, {len(WORDS)} words, {pool.minutes:.0f} minutes of speech")
     model, heads = Voxtral(PARAMS), frame_heads(len(pool.phones))
     initialise(model)
@@ -167,7 +183,9 @@ def build(out: Path, *, state: Path, seed: int, threads: int, scale: float, resu
             log(f"stage {number} ({stage.name}) taken from {saved}")
             continue
         log(f"stage {number}: {stage}")
-        run_stage(model, heads, Batches(pool, prompts, seed + number), stage, max(2, int(stage.steps * scale)), log)
+        run_stage(
+            model, heads, Batches(pool, prompts, seed + number), stage, max(2, int(stage.steps * scale)), log
+        )
         torch.save({"model": model.state_dict(), "heads": heads.state_dict()}, saved)
         export(model, out)
         log(f"stage {number} done: {check(model, prompts)}")
