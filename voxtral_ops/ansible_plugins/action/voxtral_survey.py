@@ -1,0 +1,113 @@
+"""Action: look at a host with the probe, and compute on the controller what that host should run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+# The system's own Python first: a name on PATH may be a version manager's shim. Anything from 3.9 on will do.
+START = (
+    'for python in /usr/bin/python3 /usr/libexec/platform-python python3; do '
+    '"$python" -c "import sys; sys.exit(sys.version_info < (3, 9))" 2>/dev/null && exec "$python" {arguments}; done; '
+    "echo no Python of 3.9 or newer >&2; exit 127"
+)
+
+
+# What preflight reads from the machine it runs on. For another host that is the wrong machine: there it is asked again by the
+# module voxtral_preflight, as soon as the toolkit is on that host and before anything large is.
+ASKED_ON_THE_HOST = {"disk", "memory", "port", "gpu memory", "rights", "certificates", "compiler"}
+# What the roles install themselves where they may.
+CURABLE = {"python", "libnuma", "compiler", "certificates"}
+
+
+class ActionModule(ActionBase):
+    """Reads only, so it does the same in check mode. What it brought to the host it takes away again."""
+
+    TRANSFERS_FILES = True
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        # The package is imported here and not above: an Ansible without it must be told so, not shown a traceback.
+        try:
+            from voxtral_ops.errors import VoxtralError
+        except ImportError as error:
+            raise AnsibleError(
+                f"Ansible's own Python lacks {error.name}: run playbooks through `./voxtral`, "
+                "or install this project beside ansible-core (pip install '.[provision]')"
+            ) from error
+        arguments = self._task.args
+        try:
+            result.update(self._survey(arguments["layout"], arguments.get("release") or {}, arguments.get("overrides") or {},
+                                       Path(arguments["locks"])))
+        except VoxtralError as error:
+            result.update(failed=True, msg=error.message, hint=error.hint)
+        return result
+
+    def _survey(self, raw_layout: dict, raw_release: dict, overrides: dict, locks: Path) -> dict:
+        from voxtral_ops import __version__
+        from voxtral_ops.errors import ConfigurationError
+        from voxtral_ops.hardware.profile import Profile
+        from voxtral_ops.hardware.systems import check_supported
+        from voxtral_ops.paths import Layout
+        from voxtral_ops.planning import PlanOverrides, make_plan, preflight
+        from voxtral_ops.release import default_release, parse_release, release_id
+
+        layout = Layout(scope=raw_layout["scope"], **{key: Path(raw_layout[key]) for key in sorted(set(raw_layout) - {"scope"})})
+        release = parse_release(raw_release, "voxtral_release") if raw_release else default_release()
+        raw_profile = self._probe(sorted({raw_layout[key] for key in ("home", "models", "cache", "state")}))
+        profile = Profile.model_validate(raw_profile)
+        check_supported(profile)
+        try:
+            wishes = PlanOverrides.model_validate(overrides)
+        except ValueError as error:
+            raise ConfigurationError(f"voxtral_hardware_overrides: {error}", hint="see the role's README") from error
+        plan = make_plan(profile, release, overrides=wishes)
+        lock = locks / f"{plan.build}.txt"
+        if not lock.is_file():
+            raise ConfigurationError(f"there is no lock for the {plan.build} build", hint=f"it would be {lock}")
+        # Another lock or another toolkit is another release: both can stand side by side on a host.
+        plan = plan.model_copy(update={"release": release_id(release, hashlib.sha256(lock.read_bytes()).hexdigest(), __version__)})
+        curable = CURABLE if profile.privileged else set()
+        here = self._connection.transport == "local"
+        findings = [finding for finding in preflight(profile, plan, layout) if here or finding.check not in ASKED_ON_THE_HOST]
+        wanted = {instance.model for instance in plan.instances}
+        found = {
+            "voxtral_hardware_profile": profile.model_dump(mode="json"),
+            "voxtral_hardware_plan": plan.model_dump(mode="json"),
+            "voxtral_hardware_release_id": plan.release,
+            "voxtral_hardware_models": [model.model_dump(mode="json") for model in release.models if model.name in wanted],
+            "voxtral_hardware_findings": [finding.model_dump(mode="json") for finding in findings],
+            "voxtral_hardware_curable": sorted(curable),
+        }
+        bad = [finding for finding in findings if not finding.ok and finding.check not in curable]
+        if bad:
+            found.update(failed=True, msg="; ".join(f"{finding.check}: {finding.detail}" for finding in bad),
+                         hint="; ".join(finding.hint for finding in bad if finding.hint))
+        return found
+
+    def _probe(self, paths: list) -> dict:
+        from voxtral_ops.errors import HostError
+        from voxtral_ops.hardware.bundle import build_probe
+
+        folder = self._make_tmp_path()
+        try:
+            with tempfile.TemporaryDirectory(prefix="voxtral-") as local:
+                target = self._connection._shell.join_path(folder, "probe.pyz")
+                self._transfer_file(str(build_probe(Path(local) / "probe.pyz")), target)
+            self._fixup_perms2((folder, target), execute=False)
+            words = [target, *(word for path in paths for word in ("--path", path))]
+            command = START.format(arguments=" ".join(self._connection._shell.quote(word) for word in words))
+            answer = self._low_level_execute_command(command)
+        finally:
+            self._remove_tmp_path(folder, force=True)
+        try:
+            return json.loads(answer["stdout"])
+        except ValueError:
+            words = (answer["stderr"] or answer["stdout"]).strip()[-500:]
+            raise HostError(f"the probe did not run on the host: {words}", hint="the host needs a python3 of 3.9 or newer") from None

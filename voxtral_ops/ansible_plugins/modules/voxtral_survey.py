@@ -1,0 +1,79 @@
+"""Ansible documentation of the action voxtral_survey, which does its work on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: voxtral_survey
+short_description: Look at a host and plan what it should run
+description:
+  - Runs the hardware probe on the host (one file, standard library only, removed again), and computes profile, plan and preflight
+    findings on the controller. Changes nothing, so it does the same in check mode.
+  - Fails with the reason and the cure when the host is not supported, the release does not fit it, or a preflight finding is bad.
+options:
+  layout:
+    description: The directories of the installation. C(scope) is V(system) or V(user).
+    type: dict
+    required: true
+  release:
+    description: The release as in C(release.yml). Empty means the shipped demonstration model.
+    type: dict
+    default: {}
+  locks:
+    description: The folder on the controller that holds the engines' locks; the lock is part of what a release is.
+    type: path
+    required: true
+  overrides:
+    description: What the operator wants otherwise than the plan would have it, such as C(port).
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+author: voxtral_ops
+"""
+
+EXAMPLES = r"""
+- name: Look at the host and plan what it should run
+  voxtral_survey:
+    layout: "{{ voxtral_hardware_layout }}"
+    release: "{{ voxtral_release }}"
+    locks: "{{ role_path }}/../voxtral_engine/files"
+"""
+
+RETURN = r"""
+voxtral_hardware_profile:
+  description: What the host is.
+  type: dict
+  returned: success
+  sample: {hostname: speech1, memory_total: 25769803776}
+voxtral_hardware_plan:
+  description: What it should run, and why.
+  type: dict
+  returned: success
+  sample: {release: 0.32.0-nano-1a2b3c4d, build: cpu}
+voxtral_hardware_release_id:
+  description: The name of what it should run.
+  type: str
+  returned: success
+  sample: 0.32.0-nano-1a2b3c4d
+voxtral_hardware_models:
+  description: The pinned models of the plan.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{name: nano, repository: voxtral-ops/nano}]
+voxtral_hardware_findings:
+  description: What was checked before anything is installed.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{check: memory, ok: true, detail: 21 GiB free, hint: ""}]
+voxtral_hardware_curable:
+  description: Names of checks whose findings the roles mend on this host.
+  type: list
+  elements: str
+  returned: success
+  sample: [libnuma, python]
+"""

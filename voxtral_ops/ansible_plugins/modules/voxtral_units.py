@@ -1,0 +1,174 @@
+"""Ansible module: the systemd units of a release, written, enabled, running, and those of other releases stopped."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: voxtral_units
+short_description: Run the engines of a release as systemd units
+description:
+  - Writes O(units), stops and removes the engine units that are not among them, enables and starts the rest, and returns when every
+    server answers.
+  - A unit is restarted when it was started before its unit file or anything in its instance's directory was last written. So a run that
+    was interrupted between writing and restarting is made good by the next one.
+  - A start that fails ends with the engine's own last words and their likely cause.
+  - Runs with the toolkit's interpreter.
+options:
+  units:
+    description: The unit's name to its text.
+    type: dict
+    required: true
+  instances:
+    description: The unit's name to its instance's directory.
+    type: dict
+    required: true
+  timeout:
+    description: How many seconds a start may take.
+    type: int
+    default: 600
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: voxtral_ops
+"""
+
+EXAMPLES = r"""
+- name: Run the engines
+  voxtral_units:
+    units: {voxtral-engine@0.32.0-nano-1a2b3c4d-nano.service: "[Unit] ..."}
+    instances: {voxtral-engine@0.32.0-nano-1a2b3c4d-nano.service: /opt/voxtral/releases/0.32.0-nano-1a2b3c4d/instances/nano}
+"""
+
+RETURN = r"""
+voxtral_units:
+  description: What was written, stopped and (re)started.
+  type: dict
+  returned: always
+  sample: {written: [], stopped: [], started: []}
+hint:
+  description: What to do about a failure.
+  type: str
+  returned: failure
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.voxtral_progress import report
+
+UNITS = Path("/etc/systemd/system")
+PATTERN = "voxtral-engine@*.service"
+
+
+class Systemd:
+    """systemctl, with its failures as module failures."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+
+    def do(self, *words: str) -> None:
+        """Run a command that must succeed."""
+        code, out, error = self.module.run_command(["systemctl", *words])
+        if code:
+            self.module.fail_json(msg=f"systemctl {' '.join(words)}: {(error or out).strip()}", hint="systemctl status says more", rc=code)
+
+    def show(self, unit: str) -> dict:
+        """The properties that decide; all empty for a unit that is not there."""
+        names = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,NeedDaemonReload"
+        _, out, _ = self.module.run_command(["systemctl", "show", unit, f"--property={names}"])
+        return dict(line.partition("=")[::2] for line in out.splitlines())
+
+
+def is_stale(shown: dict, places: list) -> bool:
+    """Whether a running unit was started before the newest of its files was written."""
+    monotonic = int(shown.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+    started = time.time() - (time.monotonic() - monotonic)
+    return any(place.lstat().st_mtime > started for place in places if place.is_symlink() or place.exists())
+
+
+def survey(systemd: Systemd, units: dict, instances: dict) -> tuple:
+    """What has to be written, stopped, enabled and started."""
+    written = [name for name, text in units.items() if not (UNITS / name).is_file() or (UNITS / name).read_text(encoding="utf-8") != text]
+    others = sorted(path.name for path in UNITS.glob(PATTERN) if path.name not in units)
+    enable, start = [], []
+    for name in units:
+        shown = systemd.show(name)
+        places = [UNITS / name, *Path(instances[name]).glob("*")]
+        if shown.get("UnitFileState") != "enabled":
+            enable.append(name)
+        if name in written or shown.get("ActiveState") != "active" or is_stale(shown, places):
+            start.append(name)
+    return written, others, enable, start
+
+
+def write(name: str, text: str) -> None:
+    """One unit file, wholly or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=UNITS, prefix=".voxtral-", delete=False, encoding="utf-8") as stream:
+        stream.write(text)
+    Path(stream.name).chmod(0o644)
+    Path(stream.name).replace(UNITS / name)
+
+
+def start(systemd: Systemd, name: str, directory: str, timeout: int) -> None:
+    """(Re)start one unit and wait until its server answers. Raises VoxtralError with the engine's last words."""
+    from voxtral_ops.errors import ServerError
+    from voxtral_ops.server.systemd import SystemdService
+
+    service = SystemdService(name, Path(directory))
+
+    def heard(event) -> None:
+        report(event.message, event.fraction)
+        if event.state == "restarting":
+            status = service.status()
+            raise ServerError(f"{service.name} died while starting: {status.cause or 'it did not say why'}",
+                              hint=status.hint or f"journalctl -u {name}", last_words=list(status.last_words))
+
+    systemd.module.run_command(["systemctl", "reset-failed", name])
+    systemd.do("restart", "--no-block", name)
+    # It answers from the old process until systemd has begun: wait for that first.
+    time.sleep(0.5)
+    service.start(heard, timeout)
+
+
+def main() -> None:
+    """Look, then make it so."""
+    arguments = {"units": {"type": "dict", "required": True}, "instances": {"type": "dict", "required": True},
+                 "timeout": {"type": "int", "default": 600}}
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
+    units, instances = module.params["units"], module.params["instances"]
+    systemd = Systemd(module)
+    written, others, enable, begin = survey(systemd, units, instances)
+    result = {"changed": bool(written or others or enable or begin),
+              "voxtral_units": {"written": written, "stopped": others, "started": begin}}
+    if module._diff:
+        result["diff"] = [{"before_header": name, "after_header": name, "after": units[name],
+                           "before": (UNITS / name).read_text(encoding="utf-8") if (UNITS / name).is_file() else ""} for name in written]
+    if module.check_mode:
+        module.exit_json(msg=f"would write {len(written)}, stop {len(others)} and start {len(begin)} units", **result)
+    from voxtral_ops.errors import VoxtralError
+
+    for name in written:
+        write(name, units[name])
+    for name in others:
+        # They may hold the port; two releases side by side are a rollout's business.
+        report(f"draining {name}", None)
+        systemd.do("disable", "--now", name)
+        (UNITS / name).unlink()
+    if written or others:
+        systemd.do("daemon-reload")
+    if enable:
+        systemd.do("enable", *enable)
+    try:
+        for name in begin:
+            start(systemd, name, instances[name], module.params["timeout"])
+    except VoxtralError as error:
+        words = "\n".join(str(line) for line in error.details.get("last_words", ()))
+        module.fail_json(msg=error.message, hint=error.hint, stderr=words, **{**result, "changed": True})
+    module.exit_json(msg=f"{len(begin)} started" if begin else "all run", **result)
+
+
+if __name__ == "__main__":
+    main()
