@@ -110,9 +110,9 @@ def _download(repository: str, revision: str, name: str, folder: Path, size: int
 
 def _meter(name: str, size: int) -> type[Any]:
     """Make a progress bar that tells whoever watches, and draws nothing itself."""
-    from tqdm import tqdm  # noqa: PLC0415 - comes with huggingface_hub
+    from tqdm import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415 - comes with huggingface_hub
 
-    class Meter(tqdm[Any]):
+    class Meter(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.done = float(kwargs.get("initial") or 0)
             kwargs.pop("name", None)

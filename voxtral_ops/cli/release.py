@@ -1,0 +1,122 @@
+"""`voxtral-ops release`: pin models to a revision and the hash of every file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from voxtral_ops.catalog import catalog, catalog_model
+from voxtral_ops.cli.output import emit, say
+from voxtral_ops.errors import ConfigurationError, HostError
+from voxtral_ops.release import ENGINE_VERSION, Release, parse_release
+
+EXAMPLES = """examples:
+  voxtral-ops release lock mini-3b                        ask the hub, print the manifest
+  voxtral-ops release lock mini-3b --output release.yml   and keep it
+  voxtral-ops release lock nano --json                    the shipped checkpoint, as JSON
+  voxtral-ops release show release.yml                    what a manifest names
+"""
+KEY = "voxtral_release"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the two actions."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="lock|show")
+    lock = actions.add_parser("lock", help="ask the hub for revisions and hashes", allow_abbrev=False)
+    lock.add_argument("models", nargs="+", metavar="MODEL", help=f"of {', '.join(catalog())}; the first is served")
+    lock.add_argument("--engine", default=ENGINE_VERSION, help="the version of vLLM (%(default)s)")
+    lock.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    show = actions.add_parser("show", help="check a manifest and say what it names", allow_abbrev=False)
+    show.add_argument("file", type=Path)
+    for action in (lock, show):
+        # Also behind the action's own words, where people write them.
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lock or show."""
+    if args.action == "show":
+        release = load_release(args.file)
+        emit(args, release, describe(release))
+        return 0
+    from voxtral_ops.weights import pin  # noqa: PLC0415
+
+    models = tuple(pin(catalog_model(name)) for name in args.models)
+    release = Release(engine=args.engine, models=models)
+    as_json = args.json or (args.output is not None and args.output.suffix == ".json")
+    text = written(release, as_json=as_json)
+    if args.output is None:
+        emit(args, release, text.rstrip())
+        return 0
+    write_text(args.output, text)
+    say(f"{args.output}: {describe(release)}")
+    emit(args, release, "")
+    return 0
+
+
+def describe(release: Release) -> str:
+    """Say in short what a release names."""
+    lines = [f"vLLM {release.engine}"]
+    for model in release.models:
+        lines.append(f"{model.name}: {model.repository} at {model.revision}, {model.size:,} bytes")
+        lines += [f"  {file.sha256}  {file.size:>14,}  {file.path}" for file in model.files]
+    return "\n".join(lines)
+
+
+def written(release: Release, *, as_json: bool) -> str:
+    """Write a manifest as it goes into an inventory: YAML, or JSON, which is YAML as well."""
+    data = {KEY: release.model_dump(mode="json")}
+    if as_json:
+        return json.dumps(data, indent=2) + "\n"
+    import yaml  # noqa: PLC0415 - comes with Ansible, where inventories are written
+
+    head = "# Exactly what runs: made by `voxtral-ops release lock`. Upgrading is making it anew.\n---\n"
+    return head + yaml.safe_dump(data, sort_keys=False)
+
+
+def load_release(path: Path) -> Release:
+    """Read a manifest, YAML or JSON, with or without the inventory's key around it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}", hint="make one: voxtral-ops release lock") from error
+    raw = _parsed(text, path)
+    if isinstance(raw, dict) and KEY in raw:
+        raw = raw[KEY]
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{path} is not a release", hint="make one: voxtral-ops release lock")
+    return parse_release(raw, str(path))
+
+
+def _parsed(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        import yaml  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(f"{path} is not JSON, and YAML cannot be read here", hint="use JSON") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise HostError(f"{path.parent}: {error.strerror}", hint="choose a directory that can be written") from error
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(name).chmod(0o644)
+    Path(name).replace(path)
