@@ -95,7 +95,7 @@ def _bursts(rng: Generator, length: int) -> Wave:
     """Noise that comes and goes, like steps, wind or applause."""
     rate, depth = rng.uniform(0.5, 8), rng.uniform(1, 8)
     envelope = np.abs(np.sin(np.pi * rate * _times(length) + rng.uniform(0, 3))) ** depth
-    return (coloured_noise(rng, length) * envelope).astype(np.float32)
+    return np.asarray(coloured_noise(rng, length) * envelope, dtype=np.float32)
 
 
 _SOUNDS = (coloured_noise, coloured_noise, _tones, _chirps, _music, _clicks, _hum, _bursts)
@@ -106,22 +106,20 @@ def sound(rng: Generator, length: int) -> Wave:
     if rng.random() < 0.15:
         return np.zeros(length, np.float32)
     kind = _SOUNDS[rng.integers(0, len(_SOUNDS))]
+    loudness = rng.uniform(-70, 0) / 20 if kind is coloured_noise else -rng.random()
     wave = kind(rng, length)
-    wave = (
-        wave
-        / (np.abs(wave).max() + 1e-6)
-        * 10 ** (rng.uniform(-70, 0) / 20 if kind is coloured_noise else -rng.random())
-    )
+    wave = wave / (np.abs(wave).max() + 1e-6) * 10**loudness
     if rng.random() < 0.4:
         wave = wave * rng.uniform(0.02, 1)
     if rng.random() < 0.4:
         wave = wave + coloured_noise(rng, length) * 10 ** (rng.uniform(-80, -30) / 20)
-    return np.clip(wave, -1, 1).astype(np.float32)
+    return np.asarray(np.clip(wave, -1, 1), dtype=np.float32)
 
 
 def varied(audio: NDArray[np.int16], rng: Generator) -> tuple[Wave, float]:
     """A clip at another tempo, through a telephone or an MP3 encoder; and by how much it became longer."""
-    wave, factor = audio.astype(np.float32) / 32768, 1.0
+    wave: Wave = audio.astype(np.float32) / 32768
+    factor = 1.0
     if rng.random() < 0.4:
         factor = rng.uniform(0.92, 1.08)
         places = np.linspace(0, len(wave) - 1, int(len(wave) * factor))
@@ -133,7 +131,7 @@ def varied(audio: NDArray[np.int16], rng: Generator) -> tuple[Wave, float]:
         buffer = io.BytesIO()
         soundfile.write(buffer, wave, RATE, format="MP3")
         buffer.seek(0)
-        wave = soundfile.read(buffer, dtype="float32")[0]
+        wave = np.asarray(soundfile.read(buffer)[0], dtype=np.float32)
     return wave, factor
 
 
@@ -144,7 +142,9 @@ def joined(waves: Sequence[Wave], rng: Generator, limit: int) -> tuple[Wave, lis
     if limit > 8 * RATE and len(waves) == 1 and rng.random() < 0.15:
         lead = rng.uniform(0, max(0, free))
     gap = int(min(lead, max(0, free)))
-    parts, starts, position = [], [], 0
+    parts: list[Wave] = []
+    starts: list[float] = []
+    position = 0
     for wave in waves:
         if starts:
             gap = int(min(max(0, free), rng.uniform(0.25, 1.2) * RATE))

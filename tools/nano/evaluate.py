@@ -195,7 +195,7 @@ class Evaluation:
 
     def _noisy(self, wave: Wave, decibels: float) -> Wave:
         noise = self._numpy.standard_normal(len(wave)) * np.sqrt((wave**2).mean()) * 10 ** (-decibels / 20)
-        return (wave + noise).astype(np.float32)
+        return np.asarray(wave + noise, dtype=np.float32)
 
     def _transcripts(self) -> None:
         ask = self._server.transcribe
@@ -307,7 +307,8 @@ class Evaluation:
 
     def _sounds(self) -> None:
         times = np.arange(3 * RATE) / RATE
-        chord = sum(np.sin(2 * np.pi * pitch * times) for pitch in (261.6, 329.6, 392.0)) * np.exp(-times)
+        chord = np.sin(2 * np.pi * np.outer((261.6, 329.6, 392.0), times)).sum(0) * np.exp(-times)
+        hum = np.sin(2 * np.pi * 50 * np.outer(range(1, 9), times)).sum(0)
         click = np.zeros(RATE // 10)
         click[800] = 1
         sounds = {
@@ -317,7 +318,7 @@ class Evaluation:
             "tone 440 Hz": 0.3 * np.sin(2 * np.pi * 440 * times),
             "chirp": 0.3 * np.sin(2 * np.pi * 1000 * times**2),
             "chord": 0.2 * chord,
-            "hum": 0.1 * sum(np.sin(2 * np.pi * 50 * n * times) / n for n in range(1, 9)),
+            "hum": 0.05 * hum,
             "click": click,
         }
         for name, wave in sounds.items():

@@ -101,7 +101,7 @@ def write_golden(out: Path) -> None:
     """Write the clips and golden.toml."""
     out.mkdir(parents=True, exist_ok=True)
     lines = [
-        "# Clips for acceptance checks: spoken by espeak-ng, 16 kHz, mono, in voices nano was not trained on.",
+        "# Clips for acceptance checks: spoken by espeak-ng, 16 kHz, mono, in voices not in nano's training.",
         '# `text` is the transcript; `summary`, `room` and `tool_call` are the answers to "Summarize this.",',
         '# "Which room?" and to the recording alone beside the eleven functions. Written by tools/nano.',
         "",

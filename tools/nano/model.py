@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -101,7 +101,8 @@ class EncoderLayer(nn.Module):
         )
         mixed = attend(query, key, value).transpose(1, 2).reshape(batch, length, dim)
         x = x + self.attention["wo"](mixed)
-        return x + self.feed_forward["w2"](functional.gelu(self.feed_forward["w1"](self.ffn_norm(x))))
+        hidden = functional.gelu(self.feed_forward["w1"](self.ffn_norm(x)))
+        return cast(Tensor, x + self.feed_forward["w2"](hidden))
 
 
 class RMSNorm(nn.Module):
@@ -120,7 +121,7 @@ class RMSNorm(nn.Module):
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotary positions in Mistral's layout: a pair is two neighbours, not two halves."""
-    real, imaginary = x.unflatten(-1, (-1, 2)).unbind(-1)
+    real, imaginary = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), -1).flatten(-2)
 
 
@@ -176,8 +177,28 @@ def sinusoid_rates(dim: int) -> Tensor:
     return torch.exp(-math.log(10000) / (dim // 2 - 1) * torch.arange(dim // 2))
 
 
+class Transformer(nn.Module):
+    """The layers of the encoder."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        super().__init__()
+        layers = [
+            EncoderLayer(args["dim"], args["n_heads"], args["hidden_dim"]) for _ in range(args["n_layers"])
+        ]
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(args["dim"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[chunks, frames, dim] -> the same shape"""
+        for layer in self.layers:
+            x = layer(x)
+        return cast(Tensor, self.norm(x))
+
+
 class Encoder(nn.Module):
     """The Whisper encoder."""
+
+    positions: Tensor
 
     def __init__(self, args: dict[str, Any]) -> None:
         super().__init__()
@@ -185,8 +206,7 @@ class Encoder(nn.Module):
         self.conv_layers = nn.ModuleList(
             [nn.Conv1d(bins, dim, 3, padding=1), nn.Conv1d(dim, dim, 3, stride=2, padding=1)]
         )
-        layers = [EncoderLayer(dim, args["n_heads"], args["hidden_dim"]) for _ in range(args["n_layers"])]
-        self.transformer = nn.ModuleDict({"layers": nn.ModuleList(layers), "norm": nn.LayerNorm(dim)})
+        self.transformer = Transformer(args)
         self.register_buffer("positions", sinusoids(args["max_source_positions"], dim), persistent=False)
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -195,10 +215,20 @@ class Encoder(nn.Module):
         for layer in self.conv_layers:
             x = functional.gelu(layer(x))
         x = x.transpose(1, 2)
-        x = (x + self.positions[: x.shape[1]]).to(x.dtype)
-        for layer in self.transformer["layers"]:
-            x = layer(x)
-        return self.transformer["norm"](x)
+        return cast(Tensor, self.transformer((x + self.positions[: x.shape[1]]).to(x.dtype)))
+
+
+class Embeddings(nn.Module):
+    """Everything that turns audio and tokens into vectors of the decoder."""
+
+    def __init__(self, params: dict[str, Any], encoder: dict[str, Any], factor: int) -> None:
+        super().__init__()
+        dim = params["dim"]
+        self.whisper_encoder = Encoder(encoder)
+        self.audio_language_projection = nn.Sequential(
+            nn.Linear(encoder["dim"] * factor, dim, bias=False), nn.GELU(), nn.Linear(dim, dim, bias=False)
+        )
+        self.tok_embeddings = nn.Embedding(params["vocab_size"], dim)
 
 
 class Voxtral(nn.Module):
@@ -210,31 +240,20 @@ class Voxtral(nn.Module):
         self.params = params
         self.encoder_args = audio["encoder_args"]
         self.factor = audio["downsample_args"]["downsample_factor"]
-        dim, encoder_dim = params["dim"], self.encoder_args["dim"]
-        self.mm_whisper_embeddings = nn.ModuleDict(
-            {
-                "whisper_encoder": Encoder(self.encoder_args),
-                "audio_language_projection": nn.Sequential(
-                    nn.Linear(encoder_dim * self.factor, dim, bias=False),
-                    nn.GELU(),
-                    nn.Linear(dim, dim, bias=False),
-                ),
-                "tok_embeddings": nn.Embedding(params["vocab_size"], dim),
-            }
-        )
+        self.mm_whisper_embeddings = Embeddings(params, self.encoder_args, self.factor)
         self.layers = nn.ModuleList([DecoderLayer(params) for _ in range(params["n_layers"])])
-        self.norm = RMSNorm(dim, params["norm_eps"])
+        self.norm = RMSNorm(params["dim"], params["norm_eps"])
 
     def encode(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """[chunks, bins, frames] -> the adapter's output at 12.5 Hz and the encoder's at 50 Hz."""
-        encoded = self.mm_whisper_embeddings["whisper_encoder"](mel.to(self.norm.weight.dtype))
+        encoded = self.mm_whisper_embeddings.whisper_encoder(mel.to(self.norm.weight.dtype))
         chunks, length, dim = encoded.shape
         stacked = encoded.reshape(chunks, length // self.factor, dim * self.factor)
-        return self.mm_whisper_embeddings["audio_language_projection"](stacked), encoded
+        return self.mm_whisper_embeddings.audio_language_projection(stacked), encoded
 
     def embed(self, tokens: Tensor, audio: Tensor | None = None) -> Tensor:
         """Token embeddings; audio frames [n, dim] take the place of the audio tokens, in order."""
-        x: Tensor = self.mm_whisper_embeddings["tok_embeddings"](tokens)
+        x: Tensor = self.mm_whisper_embeddings.tok_embeddings(tokens)
         if audio is None:
             return x
         x = x.clone()
@@ -255,12 +274,12 @@ class Voxtral(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token; the output weights are the embeddings."""
-        return hidden @ self.mm_whisper_embeddings["tok_embeddings"].weight.T
+        return hidden @ self.mm_whisper_embeddings.tok_embeddings.weight.T
 
     @torch.no_grad()
     def generate(self, tokens: Sequence[int], mel: Tensor, limit: int = 120) -> list[int]:
         """Greedy answer to a prompt; the spectrogram covers whole chunks."""
-        chunks = torch.stack(mel.split(2 * self.encoder_args["max_source_positions"], -1))
+        chunks = torch.stack(torch.split(mel, 2 * self.encoder_args["max_source_positions"], -1))
         audio = self.encode(chunks)[0].flatten(0, 1)
         hidden, past = self.decode(self.embed(torch.tensor([list(tokens)]), audio))
         answer: list[int] = []
@@ -303,18 +322,19 @@ class MelSpectrogram:
 def initialise(model: Voxtral) -> None:
     """Start the encoder as a local model: each head looks a fixed number of frames ahead or back.
 
-    Position t + d is a rotation of the sinusoids of position t, so a query and a key matrix can express it. Without
-    this start the encoder needs far longer to find out that speech is local.
+    Position t + d is a rotation of the sinusoids of position t, so a query and a key matrix can express it.
+    Without this start the encoder needs far longer to find out that speech is local.
     """
-    model.mm_whisper_embeddings["tok_embeddings"].weight.normal_(0, 0.05)
-    encoder = model.mm_whisper_embeddings["whisper_encoder"]
-    encoder.conv_layers[0].weight.mul_(1.5)
-    encoder.conv_layers[1].weight.mul_(2.0)
+    model.mm_whisper_embeddings.tok_embeddings.weight.normal_(0, 0.05)
+    encoder = model.mm_whisper_embeddings.whisper_encoder
+    for convolution, gain in zip(encoder.conv_layers, (1.5, 2.0), strict=True):
+        cast(nn.Conv1d, convolution).weight.mul_(gain)
     dim, pairs, gain = model.encoder_args["dim"], 16, 1.5
     rates, index = sinusoid_rates(dim)[:pairs], torch.arange(pairs)
     offsets = ((-4.0, -1.5, 1.5, 4.0), (-9.0, -4.0, 4.0, 9.0), (-18.0, -8.0, 8.0, 18.0))
-    for layer, shifts in zip(encoder.transformer["layers"], offsets, strict=True):
-        size = dim // layer.heads
+    for layer, shifts in zip(encoder.transformer.layers, offsets, strict=True):
+        attention = cast(EncoderLayer, layer).attention
+        size = dim // len(shifts)
         for head, shift in enumerate(shifts):
             query, key = torch.zeros(size, dim), torch.zeros(size, dim)
             cosine, sine = gain * torch.cos(rates * shift), gain * torch.sin(rates * shift)
@@ -325,8 +345,8 @@ def initialise(model: Voxtral) -> None:
             query[pairs + index, dim // 2 + index] = cosine
             query[pairs + index, index] = -sine
             rows = slice(head * size, (head + 1) * size)
-            layer.attention["wq"].weight[rows].mul_(0.5).add_(query)
-            layer.attention["wk"].weight[rows].mul_(0.5).add_(key)
+            for name, wanted in (("wq", query), ("wk", key)):
+                cast(nn.Linear, attention[name]).weight[rows].mul_(0.5).add_(wanted)
 
 
 def export(model: Voxtral, folder: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any, cast
 
 from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
@@ -31,7 +32,8 @@ _FIRST_TOKENS = (
     SpecialTokens.begin_tools, SpecialTokens.end_tools, SpecialTokens.begin_tool_results,
     SpecialTokens.end_tool_results, SpecialTokens.tool_calls, SpecialTokens.img, SpecialTokens.pad,
     SpecialTokens.img_break, SpecialTokens.img_end, SpecialTokens.prefix, SpecialTokens.middle,
-    SpecialTokens.suffix, SpecialTokens.begin_system, SpecialTokens.end_system, SpecialTokens.begin_tool_content,
+    SpecialTokens.suffix, SpecialTokens.begin_system, SpecialTokens.end_system,
+    SpecialTokens.begin_tool_content,
 )  # fmt: skip
 _LATER_TOKENS = {
     AUDIO: SpecialTokens.audio,
@@ -75,7 +77,7 @@ class Prompts:
 
     def __init__(self, tekken: Path) -> None:
         self.mistral = MistralTokenizer.from_file(str(tekken))
-        self._instruct = self.mistral.instruct_tokenizer
+        self._instruct: Any = self.mistral.instruct_tokenizer  # its base class does not declare all methods
         self.encode = cache(self._encode)
         self.call = cache(self._call)
 
@@ -84,7 +86,7 @@ class Prompts:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, control tokens left out."""
-        return self._instruct.tokenizer.decode(list(tokens))
+        return cast(str, self._instruct.tokenizer.decode(list(tokens)))
 
     def _call(self, name: str, arguments: str) -> tuple[int, ...]:
         called = ToolCall(id="null", function=FunctionCall(name=name, arguments=arguments))
@@ -114,5 +116,5 @@ class Prompts:
         request = ChatCompletionRequest(
             tools=[Tool.model_validate(entry) for entry in declared], messages=[UserMessage(content="x")]
         )
-        tokens = self.mistral.encode_chat_completion(request).tokens
+        tokens: list[int] = self.mistral.encode_chat_completion(request).tokens
         return tokens[: tokens.index(INST)]

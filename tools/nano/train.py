@@ -119,7 +119,7 @@ def run_stage(
             group["lr"] = stage.rate * min(1.0, step / _WARMUP_STEPS) * cosine
         loss, report = step_loss(model, heads, filled.get(), stage.frame_weight)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         reports.append(report)
