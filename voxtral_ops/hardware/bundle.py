@@ -24,9 +24,10 @@ def build_probe(destination: Path) -> Path:
             "NVIDIA's bindings are not installed here, so the probe could not see GPUs",
             hint="install nvidia-ml-py into this environment",
         )
+    here = Path(probe.__file__).parent
     contents = {
         "__main__.py": _START.encode(),
-        "probe.py": Path(probe.__file__).read_bytes(),
+        **{name: (here / name).read_bytes() for name in ("probe.py", "gpus.py", "holders.py")},
         "pynvml.py": Path(bindings.origin).read_bytes(),
     }
     destination.parent.mkdir(parents=True, exist_ok=True)

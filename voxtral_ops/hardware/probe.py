@@ -1,8 +1,8 @@
-"""Look at this machine and print what it is as JSON: one file, standard library only, Python 3.9 or newer.
+"""Look at this machine and print what it is as JSON. Standard library only, Python 3.9 or newer.
 
-It travels alone to hosts that nobody has touched, so it imports nothing of this package. NVIDIA's bindings
-(``pynvml``) are used where they can be imported. A fact that cannot be had is reported as missing; it never
-stops the others.
+It travels with ``gpus.py`` and ``holders.py`` to hosts that nobody has touched, so none of them imports
+anything else of this package. NVIDIA's bindings (``pynvml``) are used where they can be imported. A fact that
+cannot be had is reported as missing; it never stops the others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pwd
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+if __package__:
+    from voxtral_ops.hardware.gpus import accelerators
+    from voxtral_ops.hardware.holders import listeners
+else:  # alone on a host
+    from gpus import accelerators  # type: ignore[import-not-found,no-redef]
+    from holders import listeners  # type: ignore[import-not-found,no-redef]
 
 Facts = dict[str, Any]
 
@@ -68,13 +76,24 @@ def probe(paths: Iterable[str | os.PathLike[str]] = (), root: Path = Path("/")) 
         "memory_available": memory[1],
         "shm_total": fact("shm", lambda: shutil.disk_usage(root / "dev/shm").total, 0),
         "disk_free": {str(path): fact(str(path), partial(disk_free, path), 0) for path in paths},
+        "directories": {str(path): fact(str(path), partial(directory, path), {}) for path in paths},
+        "listeners": fact("listeners", lambda: listeners(root / "proc"), []),
+        "compiler": shutil.which("gcc") or shutil.which("cc"),
+        "certificates": fact("certificates", certificates, True),
         "libraries": {"libnuma.so.1": loads("libnuma.so.1")},
         "interpreters": fact("interpreters", interpreters, []),
         "user": fact("user", lambda: pwd.getpwuid(os.geteuid()).pw_name, str(os.geteuid())),
         "privileged": os.geteuid() == 0,
-        "accelerators": fact("accelerators", lambda: accelerators(root), {"state": "none"}),
+        "accelerators": fact("accelerators", lambda: accelerators(root, container(root)), _UNKNOWN_GPUS),
         "missing": missing,
     }
+
+
+_UNKNOWN_GPUS = {
+    "state": "broken",
+    "problem": "looking for GPUs failed",
+    "hint": "run the probe on the host and read what it reports as missing",
+}
 
 
 def _no_cpu(cores: int) -> Facts:
@@ -215,12 +234,35 @@ def _group_folders(root: Path, controller: str) -> Iterator[Path]:
                 folder = folder.parent
 
 
-def disk_free(path: str | os.PathLike[str]) -> int:
-    """Count the bytes that this user may write below ``path``, which need not exist yet."""
+def directory(path: str | os.PathLike[str]) -> Facts:
+    """Say whether ``path`` can be made and written, on which device, and what in it was installed to its end."""
+    place, wanted = existing(path), Path(path)
+    stamps = [*wanted.glob("*/*/voxtral-complete.json"), *wanted.glob("*/*/*/manifest.json")]
+    return {
+        "exists": str(place),
+        "device": place.stat().st_dev,
+        "writable": os.access(place, os.W_OK | os.X_OK),
+        "complete": sorted(stamp.parent.relative_to(wanted).as_posix() for stamp in stamps),
+    }
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """Find the nearest parent that exists."""
     place = Path(path).absolute()
     while not place.exists():
         place = place.parent
-    return shutil.disk_usage(place).free
+    return place
+
+
+def certificates() -> bool:
+    """Look for certificate authorities where this Python's TLS library looks."""
+    paths = ssl.get_default_verify_paths()
+    return bool(paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())))
+
+
+def disk_free(path: str | os.PathLike[str]) -> int:
+    """Count the bytes that this user may write below ``path``, which need not exist yet."""
+    return shutil.disk_usage(existing(path)).free
 
 
 def loads(library: str) -> bool:
@@ -256,151 +298,17 @@ def interpreters() -> list[Facts]:
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = [answer for answer in pool.map(_ask, candidates) if answer]
     unique = {path: {"path": path, "version": version, "venv": ok} for path, version, ok in answers}
-    return sorted(
-        unique.values(), key=lambda each: [int(n) for n in each["version"].split(".")], reverse=True
-    )
+    return sorted(unique.values(), key=lambda each: [int(n) for n in each["version"].split(".")], reverse=True)
 
 
 def _ask(path: str) -> tuple[str, str, bool] | None:
     try:
         command = [path, "-I", "-c", _ASK]
-        answer = subprocess.run(
-            command, capture_output=True, timeout=INTERPRETER_SECONDS, check=True, cwd="/"
-        )
+        answer = subprocess.run(command, capture_output=True, timeout=INTERPRETER_SECONDS, check=True, cwd="/")
         real, version, ok = json.loads(answer.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return (real, version, ok) if version.startswith("3.") else None
-
-
-def traces(root: Path) -> list[str]:
-    """List what says that there is an NVIDIA GPU even where its library says nothing."""
-    found = []
-    for device in sorted((root / "sys/bus/pci/devices").glob("*")):
-        try:
-            vendor, kind = _read(device / "vendor"), _read(device / "class")
-        except OSError:
-            continue
-        if vendor == "0x10de" and kind.startswith("0x03"):  # a display or 3D controller, not its sound device
-            found.append(f"PCI device {device.name}")
-    if (root / "proc/driver/nvidia/version").exists():
-        found.append("kernel module nvidia")
-    found += [f"/dev/{node.name}" for node in sorted((root / "dev").glob("nvidia[0-9]*"))]
-    return found
-
-
-def accelerators(root: Path) -> Facts:
-    """Give one of three answers: none here, broken (and the cure), or the devices."""
-    signs = traces(root)
-    try:
-        import pynvml  # noqa: PLC0415
-    except Exception as error:  # a half-installed binding may raise anything
-        if not signs:
-            return {"state": "none"}
-        problem = f"an NVIDIA GPU is here ({signs[0]}), but Python's bindings to its driver are not: {error}"
-        return _broken(problem, "install nvidia-ml-py for this Python, or run the probe that carries it")
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return _no_start(pynvml, error, signs, root)
-    try:
-        return _devices(pynvml, signs)
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _broken(problem: str, hint: str, **facts: Any) -> Facts:
-    return {"state": "broken", "problem": problem, "hint": hint, **facts}
-
-
-def _no_start(nvml: Any, error: Any, signs: list[str], root: Path) -> Facts:
-    code = error.value
-    if code in (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED) and not signs:
-        unused = "the NVIDIA library is installed, but no NVIDIA device is here"
-        return {"state": "none", "problem": unused if code == nvml.NVML_ERROR_DRIVER_NOT_LOADED else ""}
-    where = f"an NVIDIA GPU is here ({signs[0]}), but " if signs else ""
-    hint = _CURES.get(code, "look at nvidia-smi and the kernel's log (dmesg | grep -i nvrm); then reboot")
-    if container(root) and code == nvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        hint = "start this container with GPUs (podman: --device nvidia.com/gpu=all; docker: --gpus all)"
-    if (root / "sys/module/nouveau").is_dir():
-        hint = "the nouveau driver holds the GPU: install NVIDIA's driver, blacklist nouveau, and reboot"
-    loaded = root / "proc/driver/nvidia/version"
-    kernel = re.search(r"\b(\d{3}\.\d+(?:\.\d+)?)\b", _read(loaded)) if loaded.exists() else None
-    return _broken(f"{where}NVML says: {error}", hint, driver=kernel.group(1) if kernel else None)
-
-
-_CURES = {
-    # The numbers are NVML's return codes (nvml.h, nvmlReturn_t).
-    4: "this user may not use the driver: add it to the group that owns /dev/nvidia* (often video or render)",
-    9: "the kernel module is not loaded: modprobe nvidia; if that fails, install the driver for this kernel",
-    12: "the driver's library libnvidia-ml.so.1 is missing: install NVIDIA's driver, release 580 or newer",
-    15: "the GPU fell off the bus: reboot; when it happens again, check power, cooling and the slot",
-    18: "the driver was updated while the old kernel module is still loaded: reboot (or reload the module)",
-}
-
-
-def _devices(nvml: Any, signs: list[str]) -> Facts:
-    driver, cuda, count = None, None, 0
-    gpus: list[Facts] = []
-    try:
-        driver = nvml.nvmlSystemGetDriverVersion()
-        number = nvml.nvmlSystemGetCudaDriverVersion_v2()
-        cuda = f"{number // 1000}.{number % 1000 // 10}"
-        count = nvml.nvmlDeviceGetCount()
-        for index in range(count):
-            gpus += _gpu(nvml, index, len(gpus))
-    except nvml.NVMLError as error:
-        hint = _CURES.get(error.value, "run nvidia-smi to see which GPU fails; then reboot")
-        return _broken(f"GPU {len(gpus)} does not answer: {error}", hint, driver=driver, cuda=cuda, gpus=gpus)
-    if gpus:
-        return {"state": "present", "driver": driver, "cuda": cuda, "gpus": gpus}
-    if count:
-        hint = "make slices (nvidia-smi mig -cgi … -C) or switch MIG off (nvidia-smi -mig 0)"
-        return _broken("every GPU is in MIG mode, and none has a slice", hint, driver=driver, cuda=cuda)
-    if not signs:
-        return {"state": "none", "driver": driver, "cuda": cuda}
-    hint = "the driver refused the device: dmesg | grep -i nvrm says why (often: unsupported by this release)"
-    return _broken(f"the driver finds no GPU, although there is {signs[0]}", hint, driver=driver, cuda=cuda)
-
-
-def _gpu(nvml: Any, index: int, first: int) -> list[Facts]:
-    device = nvml.nvmlDeviceGetHandleByIndex(index)
-    capability = list(nvml.nvmlDeviceGetCudaComputeCapability(device))
-    name = nvml.nvmlDeviceGetName(device)
-    slices = _slices(nvml, device)
-    handles = [device] if slices is None else slices
-    found = []
-    for number, handle in enumerate(handles):
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        label = f"{name} MIG slice {number}" if handle is not device else name
-        found.append(
-            {
-                "index": first + number,
-                "uuid": nvml.nvmlDeviceGetUUID(handle),
-                "name": label,
-                "memory_total": memory.total,
-                "memory_used": memory.used,
-                "compute_capability": capability,
-            }
-        )
-    return found
-
-
-def _slices(nvml: Any, device: Any) -> list[Any] | None:
-    """List the MIG slices of a device in MIG mode, which cannot be used whole; None where it is not."""
-    try:
-        if nvml.nvmlDeviceGetMigMode(device)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
-            return None
-        count = nvml.nvmlDeviceGetMaxMigDeviceCount(device)
-    except nvml.NVMLError:
-        return None
-    handles = []
-    for number in range(count):
-        try:
-            handles.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, number))
-        except nvml.NVMLError:  # a place without a slice answers "not found"
-            continue
-    return handles
 
 
 if __name__ == "__main__":

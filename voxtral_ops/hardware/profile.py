@@ -67,6 +67,24 @@ class Accelerators(_Fact):
     hint: str = ""
 
 
+class Listener(_Fact):
+    """A process that listens on a TCP port; its command without options, which may be secret. ``pid`` is None where the probe's user may not see the process."""
+
+    port: int
+    pid: int | None = None
+    command: str = "a process of another user"
+
+
+class Directory(_Fact):
+    """A directory that was asked about. ``exists``: it, or its nearest parent that exists."""
+
+    exists: str
+    device: int
+    writable: bool
+    complete: tuple[str, ...] = ()
+    """What was installed in it to its end: engines, toolkits, models; paths relative to it."""
+
+
 class Profile(_Fact):
     """One host. All sizes in bytes."""
 
@@ -81,6 +99,13 @@ class Profile(_Fact):
     """``/dev/shm``: vLLM's processes talk through it and need 160 MiB."""
     disk_free: dict[str, int]
     """Bytes free for the directories that were asked about (of their nearest existing parent)."""
+    directories: dict[str, Directory] = {}
+    """The same directories: rights and what is in them."""
+    listeners: tuple[Listener, ...] = ()
+    compiler: str | None = None
+    """A C compiler on PATH."""
+    certificates: bool = True
+    """Whether the system has certificate authorities."""
     libraries: dict[str, bool]
     """Shared libraries that an engine loads: libnuma.so.1."""
     interpreters: tuple[Interpreter, ...]

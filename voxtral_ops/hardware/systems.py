@@ -29,9 +29,7 @@ class SupportedSystem:
     packages: dict[Need, str]
 
 
-def _debian(
-    version: str, title: str, python: str, *, ubuntu: bool = False, proven: bool = False
-) -> SupportedSystem:
+def _debian(version: str, title: str, python: str, *, ubuntu: bool = False, proven: bool = False) -> SupportedSystem:
     # Ubuntu 22.04's python3 is 3.10: its newer Python's packages carry the version in their names.
     name = f"python{python}" if ubuntu and version == "22.04" else "python3"
     return SupportedSystem(

@@ -74,14 +74,10 @@ def make_plan(
         build_why = "nano needs no GPU" if model.demonstration else "this machine has no NVIDIA GPU"
         instance = _on_cpu(profile, model, pinned, overrides, wishes)
         if not model.demonstration:
-            warnings.append(
-                f"{model.name} on a CPU is slow: minutes for a minute of speech; nobody has measured it"
-            )
+            warnings.append(f"{model.name} on a CPU is slow: minutes for a minute of speech; nobody has measured it")
     else:
         build = "cuda13"
-        build_why = (
-            f"the driver {profile.accelerators.driver} is release {DRIVER} or newer, which CUDA 13 needs"
-        )
+        build_why = f"the driver {profile.accelerators.driver} is release {DRIVER} or newer, which CUDA 13 needs"
         instance = _on_gpus(profile, model, pinned, overrides, wishes, warnings)
     return Plan(
         release=release_id or computed_id(release),
@@ -118,20 +114,12 @@ def _on_cpu(
             needed=memory.total,
             limit=memory.limit,
         )
-    draft.argument(
-        "max-model-len", context, f"{audio_seconds(model, context)} s of audio and the words in it"
-    )
-    draft.argument(
-        "kv-cache-memory-bytes", f"{cache // MIB}M", f"room for {_requests(model, cache, context)}"
-    )
+    draft.argument("max-model-len", context, f"{audio_seconds(model, context)} s of audio and the words in it")
+    draft.argument("kv-cache-memory-bytes", f"{cache // MIB}M", f"room for {_requests(model, cache, context)}")
     draft.argument("enforce-eager", True, "compiling costs more at the start than it gives on a CPU")
     threads = _threads(profile, small=small)
-    draft.variable(
-        "OMP_NUM_THREADS", threads, f"of {profile.cpu.physical} cores; the server's own work needs the rest"
-    )
-    draft.variable(
-        "VLLM_CPU_OMP_THREADS_BIND", "nobind", "the scheduler places threads; pinning fails in containers"
-    )
+    draft.variable("OMP_NUM_THREADS", threads, f"of {profile.cpu.physical} cores; the server's own work needs the rest")
+    draft.variable("VLLM_CPU_OMP_THREADS_BIND", "nobind", "the scheduler places threads; pinning fails in containers")
     _audio_limits(draft, model, context)
     return _finish(draft, model, pinned, overrides, memory, ())
 
@@ -167,9 +155,7 @@ def _on_gpus(  # noqa: PLR0913, PLR0917 - everything that a plan is made of
     wishes: Wishes,
     warnings: list[str],
 ) -> Instance:
-    if wishes.tensor_parallel and (
-        model.heads % wishes.tensor_parallel or model.kv_heads % wishes.tensor_parallel
-    ):
+    if wishes.tensor_parallel and (model.heads % wishes.tensor_parallel or model.kv_heads % wishes.tensor_parallel):
         raise ConfigurationError(
             f"tensor-parallel-size {wishes.tensor_parallel} does not divide the {model.heads} heads and "
             f"{model.kv_heads} key-value heads of {model.name}",
@@ -199,9 +185,7 @@ def _on_gpus(  # noqa: PLR0913, PLR0917 - everything that a plan is made of
         draft.argument("max-num-batched-tokens", fit.batch, "the largest step whose live session still fits")
     uuids = ",".join(gpu.uuid for gpu in placement.gpus)
     draft.variable("CUDA_VISIBLE_DEVICES", uuids, "by UUID: indexes change when a card is added or lost")
-    draft.variable(
-        "VLLM_ENGINE_READY_TIMEOUT_S", 1800, f"{gib(pinned.size)} of weights may come from a slow disk"
-    )
+    draft.variable("VLLM_ENGINE_READY_TIMEOUT_S", 1800, f"{gib(pinned.size)} of weights may come from a slow disk")
     draft.reasons["gpus"] = ", ".join(f"{gpu.name} ({gib(gpu.memory_total)})" for gpu in placement.gpus)
     _audio_limits(draft, model, fit.context)
     return _finish(draft, model, pinned, overrides, fit.memory, tuple(gpu.index for gpu in placement.gpus))
@@ -227,9 +211,7 @@ def _for_capability(draft: _Draft, model: CatalogModel, placement: Placement, wa
         draft.argument("dtype", "half", "bfloat16 needs compute capability 8.0")
         warnings.append("this GPU has no bfloat16; Voxtral in float16 is untested")
     if oldest[0] == 10 and "realtime" in model.tasks:
-        draft.argument(
-            "attention-backend", "FLASH_ATTN", "this GPU's default backend cannot run the causal encoder"
-        )
+        draft.argument("attention-backend", "FLASH_ATTN", "this GPU's default backend cannot run the causal encoder")
 
 
 def _common(model: CatalogModel, overrides: PlanOverrides) -> _Draft:
@@ -239,9 +221,7 @@ def _common(model: CatalogModel, overrides: PlanOverrides) -> _Draft:
         draft.argument(name, "mistral", formats)
     draft.argument("served-model-name", model.repository, "the name in the model's own documentation")
     draft.argument("host", "127.0.0.1", "some of vLLM's routes need no key: only the edge may reach it")
-    draft.argument(
-        "port", overrides.port or DEFAULT_PORT, "asked for" if overrides.port else "vLLM's own default"
-    )
+    draft.argument("port", overrides.port or DEFAULT_PORT, "asked for" if overrides.port else "vLLM's own default")
     draft.argument("shutdown-timeout", 30, "SIGTERM would abort running requests; this lets them end")
     draft.argument("allowed-media-domains", NOWHERE, "clients send audio; the server fetches none for them")
     draft.argument("disable-fastapi-docs", True, "fewer open routes")
@@ -251,21 +231,15 @@ def _common(model: CatalogModel, overrides: PlanOverrides) -> _Draft:
     draft.variable("HF_HUB_OFFLINE", 1, "the weights are here and verified; nothing is fetched while serving")
     draft.variable("VLLM_NO_USAGE_STATS", 1, "no telemetry")
     draft.variable("DO_NOT_TRACK", 1, "no telemetry")
-    draft.variable(
-        "VLLM_MEDIA_URL_ALLOW_REDIRECTS", 0, "the domain list is checked for the first address only"
-    )
+    draft.variable("VLLM_MEDIA_URL_ALLOW_REDIRECTS", 0, "the domain list is checked for the first address only")
     return draft
 
 
 def _audio_limits(draft: _Draft, model: CatalogModel, context: int) -> None:
     seconds = audio_seconds(model, context)
-    draft.variable(
-        "VLLM_MAX_AUDIO_DECODE_DURATION_S", seconds, "what the context holds; vLLM's own limit is 600"
-    )
+    draft.variable("VLLM_MAX_AUDIO_DECODE_DURATION_S", seconds, "what the context holds; vLLM's own limit is 600")
     megabytes = max(UPLOAD_FLOOR, -(-seconds * 64_000 // 1_000_000))
-    draft.variable(
-        "VLLM_MAX_AUDIO_CLIP_FILESIZE_MB", megabytes, "that long in twice the size of 16 kHz mono WAV"
-    )
+    draft.variable("VLLM_MAX_AUDIO_CLIP_FILESIZE_MB", megabytes, "that long in twice the size of 16 kHz mono WAV")
     size = max(DECODE_FLOOR, seconds * 44_100 * 2 * 4)
     draft.variable("VLLM_MAX_AUDIO_DECODE_BYTES", size, "that long in 44.1 kHz stereo, decoded")
 

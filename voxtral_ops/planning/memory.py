@@ -131,9 +131,7 @@ def try_fit(  # noqa: PLR0913, PLR0917 - the numbers of one line of arithmetic
     return Fit(precision, parallel, context, batch, budget)
 
 
-def needed(
-    model: CatalogModel, precision: Precision, parallel: int, context: int, batch: int | None
-) -> Memory:
+def needed(model: CatalogModel, precision: Precision, parallel: int, context: int, batch: int | None) -> Memory:
     """Count what each GPU needs at the least, with a cache for one request of full length."""
     bits = model.weight_bytes if precision == "16-bit" else model.fp8_bytes or model.weight_bytes
     weights = -(-bits // parallel)
@@ -144,9 +142,7 @@ def needed(
         encoder = (ENCODER_BYTES_PER_TOKEN + 2 * model.dim) * context
         cache = -(-model.kv_bytes_per_token * context // parallel)
     total = weights + encoder + cache + GPU_RUNTIME
-    return Memory(
-        weights=weights, kv_cache=cache, encoder=encoder, runtime=GPU_RUNTIME, total=total, limit=total
-    )
+    return Memory(weights=weights, kv_cache=cache, encoder=encoder, runtime=GPU_RUNTIME, total=total, limit=total)
 
 
 def realtime_session(model: CatalogModel, batch: int, context: int) -> int:

@@ -62,16 +62,12 @@ def _check_argument(name: str, value: Setting) -> None:
         raise ConfigurationError(f"a plan may not set {name}", hint=FORBIDDEN[name], argument=name)
     if value is False:
         opposite = name.removeprefix("no-") if name.startswith("no-") else f"no-{name}"
-        raise ConfigurationError(
-            f"vLLM drops {name}: false silently", hint=f"write {opposite}: true", argument=name
-        )
+        raise ConfigurationError(f"vLLM drops {name}: false silently", hint=f"write {opposite}: true", argument=name)
 
 
 def _check_variable(name: str, value: str) -> None:
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-        raise ConfigurationError(
-            f"{name!r} is not the name of an environment variable", hint="like VLLM_CACHE_ROOT"
-        )
+        raise ConfigurationError(f"{name!r} is not the name of an environment variable", hint="like VLLM_CACHE_ROOT")
     if SECRET.search(name):
         raise ConfigurationError(
             f"{name} looks like a secret, and a plan is readable by everybody on the host",

@@ -1,26 +1,26 @@
-"""What is checked before anything is installed; each finding comes with its cure."""
+"""What is checked before anything is installed; each finding comes with its cure.
+
+Only the profile is looked at: the plan is made where Ansible runs, and the host may be far away.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
-import ssl
 from collections.abc import Iterator
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from voxtral_ops.errors import HostError
-from voxtral_ops.hardware.profile import Profile
+from voxtral_ops.hardware.profile import Listener, Profile
 from voxtral_ops.hardware.systems import check_supported, install_line
 from voxtral_ops.paths import Layout
 from voxtral_ops.planning.memory import MIB, gib
 from voxtral_ops.planning.plan import Instance, Plan
-from voxtral_ops.planning.ports import port_holder
 
 ENGINE_BYTES = {"cpu": 4_500_000_000, "cuda13": 16_000_000_000, "cuda12": 16_000_000_000}
 """An installed engine with its byte code; the CPU build measured, the others added up from the wheels."""
 SHM_BYTES = 160 * MIB
+GPU_HOST_BYTES = 6_000_000_000
+"""What a GPU's server takes of the host's memory: processes, and vLLM's cache of prepared audio."""
 MARGIN = 512 * MIB
 """Room for the toolkit, logs and temporary files."""
 PYTHON = (3, 11)
@@ -46,8 +46,8 @@ def preflight(profile: Profile, plan: Plan, layout: Layout) -> tuple[Finding, ..
         _memory(profile, plan, layout),
     ]
     findings += [_shm(profile), *_processor(profile, plan), *_libraries(profile, plan)]
-    findings += [_port(instance, layout) for instance in plan.instances]
-    return (*findings, *_gpu_memory(profile, plan, layout), *_rights(layout), _certificates(profile))
+    findings += [_port(profile, instance, layout) for instance in plan.instances]
+    return (*findings, *_gpu_memory(profile, plan, layout), *_rights(profile), _certificates(profile))
 
 
 def _system(profile: Profile) -> Finding:
@@ -55,9 +55,7 @@ def _system(profile: Profile) -> Finding:
         row = check_supported(profile)
     except HostError as error:
         return Finding(check="system", ok=False, detail=error.message, hint=error.hint)
-    return Finding(
-        check="system", ok=True, detail=row.title if row.proven else f"{row.title}, not run by our tests"
-    )
+    return Finding(check="system", ok=True, detail=row.title if row.proven else f"{row.title}, not run by our tests")
 
 
 def _python(profile: Profile) -> Finding:
@@ -70,42 +68,49 @@ def _python(profile: Profile) -> Finding:
 
 
 def _disk(profile: Profile, plan: Plan, layout: Layout) -> Iterator[Finding]:
-    needs: dict[int, tuple[Path, int]] = {}
-    engines = layout.engines.glob(f"{plan.engine}-{plan.build}-*/voxtral-complete.json")
-    engine = 0 if any(engines) else ENGINE_BYTES[plan.build]
-    weights = sum(
-        each.memory.weights * max(1, len(each.gpus)) for each in plan.instances if not _fetched(each, layout)
-    )
-    for place, size in ((layout.home, engine), (layout.models, weights)):
-        device = _existing(place).stat().st_dev
-        known, before = needs.get(device, (place, 0))
-        needs[device] = (known, before + size)
-    for place, size in needs.values():
-        free = profile.disk_free.get(str(place))
-        free = shutil.disk_usage(_existing(place)).free if free is None else free
-        need = size + (MARGIN if size else 0)
-        detail = f"{gib(free)} free for {place}, {gib(need)} needed"
-        hint = "" if free >= need else f"free {gib(need - free)} on the file system of {_existing(place)}"
+    needs: dict[int, tuple[str, int]] = {}
+    for place, size in (
+        (layout.home, _engine_need(profile, plan, layout)),
+        (layout.models, _weights_need(profile, plan, layout)),
+    ):
+        facts = profile.directories.get(str(place))
+        if facts is not None:
+            known, before = needs.get(facts.device, (str(place), 0))
+            needs[facts.device] = (known, before + size)
+    for name, size in needs.values():
+        free, need = profile.disk_free[name], size + (MARGIN if size else 0)
+        detail = f"{gib(free)} free for {name}, {gib(need)} needed"
+        hint = (
+            "" if free >= need else f"free {gib(need - free)} on the file system of {profile.directories[name].exists}"
+        )
         yield Finding(check="disk", ok=free >= need, detail=detail, hint=hint)
 
 
-def _fetched(instance: Instance, layout: Layout) -> bool:
-    return (layout.models / instance.repository / instance.revision / "manifest.json").exists()
+def _engine_need(profile: Profile, plan: Plan, layout: Layout) -> int:
+    facts = profile.directories.get(str(layout.home))
+    installed = facts.complete if facts else ()
+    return (
+        0
+        if any(name.startswith(f"engines/{plan.engine}-{plan.build}-") for name in installed)
+        else ENGINE_BYTES[plan.build]
+    )
+
+
+def _weights_need(profile: Profile, plan: Plan, layout: Layout) -> int:
+    facts = profile.directories.get(str(layout.models))
+    here = facts.complete if facts else ()
+    absent = [each for each in plan.instances if f"{each.repository}/{each.revision}" not in here]
+    return sum(each.memory.weights * max(1, len(each.gpus)) for each in absent)
 
 
 def _memory(profile: Profile, plan: Plan, layout: Layout) -> Finding:
+    if _serving(profile, plan, layout):
+        return Finding(check="memory", ok=True, detail="this installation's server is running and has its memory")
     # A GPU's server needs the host's memory for its processes; weights pass through the page cache.
-    need = sum(each.memory.total if not each.gpus else 6_000_000_000 for each in plan.instances)
-    if _serving(plan, layout):
-        return Finding(
-            check="memory", ok=True, detail="this installation's server is running and has its memory"
-        )
+    need = sum(each.memory.total if not each.gpus else GPU_HOST_BYTES for each in plan.instances)
     free = profile.memory_available
-    hint = (
-        f"stop something that uses {gib(need - free)}, or raise the container's limit" if free < need else ""
-    )
-    detail = f"{gib(free)} available, {gib(need)} needed"
-    return Finding(check="memory", ok=free >= need, detail=detail, hint=hint)
+    hint = f"stop something that uses {gib(need - free)}, or raise the container's limit" if free < need else ""
+    return Finding(check="memory", ok=free >= need, detail=f"{gib(free)} available, {gib(need)} needed", hint=hint)
 
 
 def _shm(profile: Profile) -> Finding:
@@ -125,57 +130,49 @@ def _processor(profile: Profile, plan: Plan) -> Iterator[Finding]:
     flags = set(profile.cpu.isa)
     best = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags), None)
     detail = f"{profile.cpu.model}: {best or 'no AVX2'}"
-    hint = (
-        "" if best else "the CPU engine needs AVX2: in a virtual machine, pass the host's processor through"
-    )
+    hint = "" if best else "the CPU engine needs AVX2: in a virtual machine, pass the host's processor through"
     yield Finding(check="processor", ok=best is not None, detail=detail, hint=hint)
 
 
 def _libraries(profile: Profile, plan: Plan) -> Iterator[Finding]:
     if plan.build == "cpu":
         found = profile.libraries.get("libnuma.so.1", False)
-        detail = (
-            "libnuma.so.1 is here"
-            if found
-            else "libnuma.so.1 is missing: the engine does not load without it"
-        )
-        yield Finding(
-            check="libnuma", ok=found, detail=detail, hint="" if found else install_line(profile, "numa")
-        )
+        detail = "libnuma.so.1 is here" if found else "libnuma.so.1 is missing: the engine does not load without it"
+        yield Finding(check="libnuma", ok=found, detail=detail, hint="" if found else install_line(profile, "numa"))
         return
-    compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    compiler = profile.compiler
     hint = "" if compiler else install_line(profile, "compiler", "headers")
     detail = compiler or "no C compiler: the engine compiles small kernels when it starts"
     yield Finding(check="compiler", ok=compiler is not None, detail=detail, hint=hint)
 
 
-def _port(instance: Instance, layout: Layout) -> Finding:
-    holder, port = port_holder(instance.port), instance.port
+def _port(profile: Profile, instance: Instance, layout: Layout) -> Finding:
+    holder, port = _holder(profile, instance.port), instance.port
     if holder is None:
         return Finding(check="port", ok=True, detail=f"port {port} is free")
-    if _ours(holder.command, layout):
+    if _ours(holder, layout):
         return Finding(check="port", ok=True, detail=f"port {port} is held by this installation's own server")
     who = f"process {holder.pid} ({holder.command[:120]})" if holder.pid else holder.command
-    hint = (
-        f"stop it (kill {holder.pid}), or take another port"
-        if holder.pid
-        else "take another port, or look as root"
-    )
+    hint = f"stop it (kill {holder.pid}), or take another port" if holder.pid else "take another port, or look as root"
     return Finding(check="port", ok=False, detail=f"port {port} is held by {who}", hint=hint)
 
 
-def _ours(command: str, layout: Layout) -> bool:
-    return f"{layout.home}/" in command
+def _holder(profile: Profile, port: int) -> Listener | None:
+    return next((each for each in profile.listeners if each.port == port), None)
 
 
-def _serving(plan: Plan, layout: Layout) -> bool:
-    holders = [port_holder(each.port) for each in plan.instances]
-    return any(holder is not None and _ours(holder.command, layout) for holder in holders)
+def _ours(holder: Listener, layout: Layout) -> bool:
+    return f"{layout.home}/" in holder.command
+
+
+def _serving(profile: Profile, plan: Plan, layout: Layout) -> bool:
+    holders = [_holder(profile, each.port) for each in plan.instances]
+    return any(holder is not None and _ours(holder, layout) for holder in holders)
 
 
 def _gpu_memory(profile: Profile, plan: Plan, layout: Layout) -> Iterator[Finding]:
     wanted = {index: each.memory for each in plan.instances for index in each.gpus}
-    if not wanted or _serving(plan, layout):
+    if not wanted or _serving(profile, plan, layout):
         return
     for gpu in profile.accelerators.gpus:
         if gpu.index not in wanted:
@@ -186,30 +183,18 @@ def _gpu_memory(profile: Profile, plan: Plan, layout: Layout) -> Iterator[Findin
         yield Finding(check="gpu memory", ok=free >= need, detail=detail, hint=hint)
 
 
-def _rights(layout: Layout) -> Iterator[Finding]:
-    for place in dict.fromkeys((layout.home, layout.models, layout.config, layout.state, layout.cache)):
-        parent = _existing(place)
-        if not os.access(parent, os.W_OK | os.X_OK):
-            hint = "run as root, or let an ordinary user's directories be used"
-            yield Finding(
-                check="rights", ok=False, detail=f"{parent} cannot be written (for {place})", hint=hint
-            )
-            return
-    yield Finding(check="rights", ok=True, detail=f"{layout.home} and the other directories can be written")
+def _rights(profile: Profile) -> Iterator[Finding]:
+    closed = [(name, facts) for name, facts in profile.directories.items() if not facts.writable]
+    for name, facts in closed[:1]:
+        hint = "run as root, or as an ordinary user with directories of your own"
+        detail = f"{profile.user} cannot write {facts.exists} (for {name})"
+        yield Finding(check="rights", ok=False, detail=detail, hint=hint)
+    if not closed:
+        yield Finding(check="rights", ok=True, detail=f"{profile.user} can write where things go")
 
 
 def _certificates(profile: Profile) -> Finding:
-    paths = ssl.get_default_verify_paths()
-    store = paths.cafile or paths.capath
-    if store is not None and (Path(store).is_file() or any(Path(store).iterdir())):
-        return Finding(check="certificates", ok=True, detail=f"certificate authorities in {store}")
+    if profile.certificates:
+        return Finding(check="certificates", ok=True, detail="the system has certificate authorities")
     hint = install_line(profile, "certificates")
-    return Finding(
-        check="certificates", ok=False, detail="the system has no certificate authorities", hint=hint
-    )
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
+    return Finding(check="certificates", ok=False, detail="the system has no certificate authorities", hint=hint)
