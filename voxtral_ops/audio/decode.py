@@ -66,6 +66,8 @@ def _decode(opened: Opened, container: av.container.InputContainer, limits: Audi
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
         raise AudioError(f"{opened.name} holds no sound, only {kinds}", hint="name a file with an audio track")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise AudioError(f"{opened.name} is in a codec that nobody here knows", hint=HINT)
     codec = stream.codec_context.name
     sound = _Sound(blocks=[])
     deadline = time.monotonic() + limits.wall_seconds
@@ -100,13 +102,16 @@ def _frames(
             packet = next(packets)
         except StopIteration:
             return
-        except av.error.InvalidDataError:
+        except av.error.FFmpegError:
             # The container breaks off here; what came before is good.
             sound.damaged += 1
             return
         try:
             frames = packet.decode()
-        except (av.error.InvalidDataError, av.error.EOFError):
+        except av.error.DecoderNotFoundError:
+            raise
+        except av.error.FFmpegError:
+            # Damaged AAC comes as "operation not permitted" and as unknown numbers, not only as invalid data.
             sound.damaged += 1
             continue
         sound.packets += 1

@@ -48,7 +48,7 @@ def _check(args: argparse.Namespace, found: Resolution) -> int:
     demonstration = " (a demonstration model)" if result.demonstration else ""
     lines = [
         f"server   {result.voxtral_problem or f'{result.server} serves {result.model}{demonstration}'}",
-        f"whisper  {result.whisper_problem or result.whisper}",
+        f"whisper  {result.whisper_problem or f'{result.whisper} is installed'}",
     ]
     emit(args, {"ok": result.ok, **asdict(result)}, "\n".join(lines))
     return 0 if result.ok else 1

@@ -31,11 +31,11 @@ class Outcome:
     error: VoxtralError | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For --json: the transcript's fields, or ``error``."""
+        """For --json: ``transcript`` or ``error``."""
         if self.error is not None:
             return {"file": self.file, "ok": False, "error": self.error.as_dict()}
         assert self.transcript is not None
-        return {"file": self.file, "ok": True, **self.transcript.model_dump(mode="json")}
+        return {"file": self.file, "ok": True, "transcript": self.transcript.model_dump(mode="json")}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -96,11 +96,12 @@ def _tell(outcome: Outcome, args: argparse.Namespace) -> None:
     transcript = outcome.transcript
     assert transcript is not None
     if transcript.fallback_reason:
-        say(f"{colour('note:', '1;33')}  {transcript.model} answered for {outcome.file}; {transcript.fallback_reason}")
+        answered = f"{transcript.fallback_reason}; Whisper {transcript.model} answered"
+        say(f"{colour('note:', '1;33')}  {outcome.file}: {answered}")
     elif transcript.demonstration:
         say(f"{colour('note:', '1;33')}  {transcript.model} is a demonstration model: it knows only its own commands")
     if not transcript.text:
-        say(f"{outcome.file}: {transcript.model} heard no speech")
+        say(f"{colour('note:', '1;33')}  {outcome.file}: {transcript.model} heard no speech")
     if not args.json:
         prefix = f"{outcome.file}: " if len(args.files) > 1 else ""
         emit(args, None, f"{prefix}{transcript.text}")

@@ -14,6 +14,9 @@ class ServedModel:
     """The model that would answer now."""
 
     name: str
+    """What the catalog calls it, else the name it is served by."""
+    served_name: str = ""
+    """What requests must call it; empty where nobody asks."""
     demonstration: bool = False
     """Knows a closed set of commands only."""
     realtime: bool = False

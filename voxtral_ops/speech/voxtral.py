@@ -41,7 +41,7 @@ class Endpoint:
     url: str
     """Without ``/v1``."""
     model: str | None = None
-    """The served name; None uses what is served."""
+    """The served name or the catalog's; None uses what is served."""
     api_key: SecretStr | None = None
     timeout: float = 300.0
     connect_timeout: float = 5.0
@@ -113,7 +113,7 @@ class VoxtralBackend:
     def _request(self, audio: Audio, language: str | None, served: ServedModel) -> dict[str, Any]:
         request: dict[str, Any] = {
             "file": ("recording.wav", audio.wav_bytes(), "audio/wav"),
-            "model": served.name,
+            "model": served.served_name,
             "response_format": "json",
             "temperature": 0.0,
         }
@@ -157,10 +157,11 @@ class VoxtralBackend:
                 hint="is `server` the address of a Voxtral server?",
                 url=self.endpoint.url,
             )
-        name = self.endpoint.model or ids[0]
-        if name not in ids:
+        wanted = self.endpoint.model
+        name = next((each for each in ids if wanted is None or self._means(wanted, each)), None)
+        if name is None:
             raise ConfigurationError(
-                f"{self.endpoint.url} does not serve {name}; it serves {', '.join(ids)}",
+                f"{self.endpoint.url} does not serve {wanted}; it serves {', '.join(ids)}",
                 hint="leave `model` unset to use what is served, or name that",
                 code="no_such_model",
                 url=self.endpoint.url,
@@ -169,11 +170,16 @@ class VoxtralBackend:
         known = self._known(name)
         context = entries[ids.index(name)].get("max_model_len")
         return ServedModel(
-            name=name,
+            name=known.name if known else name,
+            served_name=name,
             demonstration=known is not None and known.demonstration,
             realtime=known is not None and "realtime" in known.tasks,
             context=context if isinstance(context, int) else None,
         )
+
+    def _means(self, wanted: str, served_name: str) -> bool:
+        known = self._known(served_name)
+        return wanted == served_name or (known is not None and wanted in {known.name, known.repository})
 
     def _known(self, served_name: str) -> CatalogModel | None:
         """What the catalog says of the served model, by its short name or its repository."""

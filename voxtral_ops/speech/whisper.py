@@ -49,7 +49,7 @@ class WhisperBackend:
     def served(self) -> ServedModel:
         """The weights' name. Raises HostError when they are not installed."""
         _, weights = self._installed()
-        return ServedModel(name=_label(weights))
+        return ServedModel(name=weights.name)
 
     async def aserved(self) -> ServedModel:
         """The same, for asyncio."""
@@ -109,7 +109,7 @@ class WhisperBackend:
             text=str(answer["text"]),
             language=answer.get("language"),
             backend="whisper",
-            model=_label(weights),
+            model=weights.name,
             release=_revision(weights),
             seconds=round(audio.seconds, 3),
             elapsed=round(time.monotonic() - began, 3),
@@ -138,10 +138,6 @@ class WhisperBackend:
             # faster-whisper would go and fetch one from the hub.
             raise HostError(f"Whisper's weights in {weights} lack tokenizer.json", hint="copy the whole folder")
         return python, weights
-
-
-def _label(weights: Path) -> str:
-    return f"whisper-{weights.name}"
 
 
 def _revision(weights: Path) -> str | None:
