@@ -199,6 +199,8 @@ SYMPTOMS = (
     ),
 )
 
+# Warnings speak of errors that might come; nothing has died of them.
+_CHATTER = re.compile(r"\b(DEBUG|INFO|WARNING) \d\d-\d\d \d\d:")
 _NOISE = re.compile(
     r"nanobind|leaked (instance|type|function|semaphore|shared_memory)|skipped remainder"
     r"|launcher\.py:\d+\] Route:"
@@ -209,8 +211,9 @@ _NOISE = re.compile(
 
 def explain(lines: Sequence[str]) -> tuple[str, str]:
     """The likely cause and the cure; two empty strings when these words are not known."""
+    serious = [line for line in lines if not _CHATTER.search(line)]
     for symptom in SYMPTOMS:
-        for line in lines:
+        for line in serious:
             found = symptom.pattern.search(line)
             if found:
                 groups = [group or "" for group in found.groups()]

@@ -70,28 +70,36 @@ def tail(path: Path, lines: int) -> tuple[str, ...]:
 
 def follow(path: Path, wanted: Callable[[], bool] = lambda: True, pause: float = 0.2) -> Iterator[str]:
     """New lines as they are written, until ``wanted`` says no; goes along when the file turns over."""
-    stream: IO[str] | None = None
-    inode = 0
+    stream = _opened(path)
+    if stream is not None:
+        stream.seek(0, os.SEEK_END)
     try:
         while wanted():
-            if stream is None and path.exists():
-                first = inode == 0
-                stream = path.open(encoding="utf-8", errors="replace")
-                inode = os.fstat(stream.fileno()).st_ino
-                if first:
-                    stream.seek(0, os.SEEK_END)
+            turned = stream is None or _has_turned(path, stream)
+            # Asked before reading: what was written before the turn is read first.
             line = stream.readline() if stream is not None else ""
             if line:
                 yield line.rstrip("\n")
-                continue
-            if stream is not None and (not path.exists() or path.stat().st_ino != inode):
-                stream.close()
-                stream = None
-                continue
-            time.sleep(pause)
+            elif turned and path.exists():
+                if stream is not None:
+                    stream.close()
+                stream = _opened(path)
+            else:
+                time.sleep(pause)
     finally:
         if stream is not None:
             stream.close()
+
+
+def _opened(path: Path) -> IO[str] | None:
+    return path.open(encoding="utf-8", errors="replace") if path.exists() else None
+
+
+def _has_turned(path: Path, stream: IO[str]) -> bool:
+    try:
+        return path.stat().st_ino != os.fstat(stream.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _older(path: Path) -> Path:
