@@ -64,7 +64,7 @@ def main() -> None:
     build.add_argument("--resume", action="store_true", help="go on after the last finished stage")
     build.add_argument("--until", type=int, default=4, help="the last stage to train")
     build.add_argument("--seed", type=int, default=0)
-    build.add_argument("--threads", type=int, default=2)
+    build.add_argument("--threads", type=int, default=1, help="more do not help at this size")
     build.add_argument(
         "--scale", type=float, default=1.0, help="share of the steps and the speech, for a quick try"
     )

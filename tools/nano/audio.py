@@ -118,7 +118,7 @@ def sound(rng: Generator, length: int) -> Wave:
 
 def varied(audio: NDArray[np.int16], rng: Generator) -> tuple[Wave, float]:
     """A clip at another tempo, through a telephone or an MP3 encoder; and by how much it became longer."""
-    wave: Wave = audio.astype(np.float32) / 32768
+    wave: Wave = (audio / 32768).astype(np.float32)
     factor = 1.0
     if rng.random() < 0.4:
         factor = rng.uniform(0.92, 1.08)

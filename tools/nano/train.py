@@ -28,11 +28,11 @@ STAGES = (
     # Short recordings: what words sound like, and reading them off in order.
     Stage("words", 1300, 4, 32, 2e-3),
     # Whole chunks, several commands in one, questions and calls.
-    Stage("questions", 800, CHUNK_SECONDS, 16, 1.2e-3, (0.88, 0.12, 0), 0.55, 0.3, 2, 8, 0.5),
+    Stage("questions", 650, CHUNK_SECONDS, 16, 1.2e-3, (0.88, 0.12, 0), 0.55, 0.3, 2, 8, 0.5),
     # Recordings of two and three chunks.
-    Stage("long", 450, CHUNK_SECONDS, 18, 1e-3, (0.4, 0.35, 0.25), 0.6, 0.15, 2, 8, 0.5),
+    Stage("long", 350, CHUNK_SECONDS, 18, 1e-3, (0.4, 0.35, 0.25), 0.6, 0.15, 2, 8, 0.5),
     # Mostly questions and calls, at a low rate.
-    Stage("finish", 350, CHUNK_SECONDS, 12, 6e-4, (0.7, 0.18, 0.12), 0.35, 0.1, 3, 8, 0.3),
+    Stage("finish", 280, CHUNK_SECONDS, 12, 6e-4, (0.7, 0.18, 0.12), 0.35, 0.1, 3, 8, 0.3),
 )
 _WARMUP_STEPS = 150
 _CLIPS_PER_COMMAND, _SENTENCES = 60, 6000
