@@ -68,7 +68,10 @@ class Accelerators(_Fact):
 
 
 class Listener(_Fact):
-    """A process that listens on a TCP port; its command without options, which may be secret. ``pid`` is None where the probe's user may not see the process."""
+    """A process that listens on a TCP port, without its options, which may be secret.
+
+    ``pid`` is None where the probe's user may not see the process.
+    """
 
     port: int
     pid: int | None = None

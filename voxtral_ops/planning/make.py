@@ -74,7 +74,7 @@ def make_plan(
         build_why = "nano needs no GPU" if model.demonstration else "this machine has no NVIDIA GPU"
         instance = _on_cpu(profile, model, pinned, overrides, wishes)
         if not model.demonstration:
-            warnings.append(f"{model.name} on a CPU is slow: minutes for a minute of speech; nobody has measured it")
+            warnings.append(f"{model.name} on a CPU is slow; how slow, nobody has measured")
     else:
         build = "cuda13"
         build_why = f"the driver {profile.accelerators.driver} is release {DRIVER} or newer, which CUDA 13 needs"
