@@ -105,10 +105,16 @@ class VoxtralBackend:
         return self._transcript(response.http_response.text, audio, code, served, began)
 
     def close(self) -> None:
-        """Close the connections of the synchronous client; the event loop's own go with their loop."""
+        """Close the connections of the synchronous client; ``aclose`` is for the event loop's."""
         if self._sync is not None:
             self._sync.close()
-        self._sync = self._async = self._served = None
+        self._sync = self._served = None
+
+    async def aclose(self) -> None:
+        """Close the connections that belong to the running event loop."""
+        if self._async is not None and self._async[0] is asyncio.get_running_loop():
+            await self._async[1].close()
+        self._async = None
 
     def _request(self, audio: Audio, language: str | None, served: ServedModel) -> dict[str, Any]:
         request: dict[str, Any] = {

@@ -18,6 +18,9 @@ from voxtral_ops.speech.language import checked_language
 from voxtral_ops.speech.transcript import Transcript
 from voxtral_ops.speech.worker_process import WorkerProcess
 
+PATIENCE = 120.0
+PATIENCE_PER_SECOND = 20.0
+"""Seconds to wait for each second of sound. Tiny takes 0.2 on two cores; large weights on a busy machine far more."""
 INSTALL = "`voxtral-ops up` installs it"
 
 
@@ -100,8 +103,7 @@ class WhisperBackend:
                 hint="serve a Voxtral model for this language, or name larger weights in whisper_weights",
             )
         samples = memoryview(audio.samples).cast("B")
-        # Tiny takes a fifth of the sound's length on two cores; large weights on a busy machine take far longer.
-        patience = 120.0 + 20.0 * audio.seconds
+        patience = PATIENCE + PATIENCE_PER_SECOND * audio.seconds
         answer = worker.ask({"samples": len(audio.samples), "language": language}, samples, patience)
         if "text" not in answer:
             raise ServerError(f"Whisper failed: {answer.get('error', answer)}", hint="try again, or another recording")

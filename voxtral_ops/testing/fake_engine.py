@@ -46,6 +46,7 @@ class Request:
     fields: Mapping[str, str]
     file: bytes
     headers: Mapping[str, str]
+    """Names in lower case."""
 
 
 @dataclass
@@ -151,7 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _parsed(self, body: bytes) -> Request:
         parts = dict(_form(self.headers.get("Content-Type", ""), body))
         fields = {name: value.decode(errors="replace") for name, value in parts.items() if name != "file"}
-        return Request(fields=fields, file=parts.get("file", b""), headers=dict(self.headers))
+        return Request(
+            fields=fields,
+            file=parts.get("file", b""),
+            headers={key.lower(): value for key, value in self.headers.items()},
+        )
 
     def _json(self, status: int, body: Any) -> None:
         self._answer(status, json.dumps(body).encode(), "application/json")

@@ -1,0 +1,135 @@
+"""transcribe and config as a person and as a program see them: stdout, stderr, exit status, JSON."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.unit.audio.sounds import encoded
+from voxtral_ops.cli.main import main
+from voxtral_ops.testing import FakeEngine, Reply
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEngine]:
+    """The server that is configured; there is no Whisper."""
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "voxtral.toml").touch()
+    monkeypatch.setenv("VOXTRAL_CONFIG", str(tmp_path / "voxtral.toml"))
+    monkeypatch.setenv("VOXTRAL_WHISPER_PYTHON", str(tmp_path / "none"))
+    with FakeEngine() as running:
+        monkeypatch.setenv("VOXTRAL_SERVER", running.url)
+        yield running
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> str:
+    path = tmp_path / "talk.mp3"
+    path.write_bytes(encoded("mp3"))
+    return str(path)
+
+
+def test_one_file_prints_its_words_and_nothing_else(
+    engine: FakeEngine, talk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", talk, "--language", "en"]) == 0
+    said = capsys.readouterr()
+    assert said.out == engine.text + "\n"
+    assert said.err == ""
+    assert engine.requests[0].fields["language"] == "en"
+
+
+def test_several_files_are_told_apart_and_a_bad_one_stops_nobody(
+    engine: FakeEngine, talk: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.wav").touch()
+    assert main(["transcribe", talk, str(tmp_path / "empty.wav"), talk]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{talk}: {engine.text}\n" * 2
+    assert "empty.wav is empty" in said.err
+    assert "hint:" in said.err
+
+
+def test_json_carries_each_result_and_each_error(
+    engine: FakeEngine, talk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", talk, "/nowhere.wav", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    good, bad = answer["results"]
+    assert answer["ok"] is False
+    assert (good["file"], good["ok"], good["transcript"]["text"]) == (talk, True, engine.text)
+    assert good["transcript"]["backend"] == "voxtral"
+    assert good["transcript"]["model"] == engine.model
+    assert good["transcript"]["fallback_reason"] is None
+    assert (bad["ok"], bad["error"]["category"]) == (False, "audio")
+    assert bad["error"]["hint"]
+
+
+def test_when_no_file_could_be_transcribed_the_status_is_2(engine: FakeEngine, talk: str) -> None:
+    engine.script(Reply(status=500, body="broken"))
+    assert main(["transcribe", talk]) == 2
+
+
+def test_stdin_is_a_dash(
+    engine: FakeEngine, talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(Path(talk).read_bytes())))
+    assert main(["transcribe", "-"]) == 0
+    assert capsys.readouterr().out == engine.text + "\n"
+
+
+def test_a_demonstration_model_is_named(engine: FakeEngine, talk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    engine.model = "voxtral-ops/nano"
+    assert main(["transcribe", talk, "--backend", "voxtral"]) == 0
+    assert "nano is a demonstration model" in capsys.readouterr().err
+    assert main(["transcribe", talk]) == 2
+    assert "--backend voxtral" in capsys.readouterr().err
+
+
+def test_silence_is_said(engine: FakeEngine, talk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    engine.text = ""
+    assert main(["transcribe", talk]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "heard no speech" in said.err
+
+
+def test_config_show_tells_origins_and_no_secret(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VOXTRAL_API_KEY", "s3cret")
+    assert main(["config", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{engine.url}" in shown
+    assert "environment VOXTRAL_SERVER" in shown
+    assert "s3cret" not in shown
+    assert main(["config", "show", "--json"]) == 0
+    options = json.loads(capsys.readouterr().out)["options"]
+    assert options["timeout"] == {"value": 300.0, "origin": "default"}
+
+
+def test_config_check_is_1_when_nobody_would_answer(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "check"]) == 0
+    assert f"serves {engine.model}" in capsys.readouterr().out
+    monkeypatch.setenv("VOXTRAL_SERVER", "http://127.0.0.1:9")
+    assert main(["config", "check"]) == 1
+    assert "nobody listens" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from voxtral_ops.cli.main import main\n"
+        "try: main(['transcribe', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('openai', 'av', 'numpy', 'pydantic') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith("[]\n")
