@@ -7,7 +7,7 @@
 set -eu
 
 suite=bookworm
-packages=systemd-sysv,dbus,python3,openssh-server,ca-certificates,iproute2,procps,curl
+packages=systemd-sysv,dbus,python3,openssh-server,ca-certificates,iproute2,procps,curl,sudo
 authorities=/usr/local/share/ca-certificates
 
 for program in podman runc debootstrap; do
@@ -37,8 +37,11 @@ if ls "$authorities"/*.crt >/dev/null 2>&1; then
     cp "$authorities"/*.crt "$work/root/usr/local/share/ca-certificates/"
     chroot "$work/root" update-ca-certificates >/dev/null 2>&1
 fi
-mkdir -p -m 0700 "$work/root/root/.ssh"
-# What belongs to real machines only, and the keys that every host must make for itself.
+# An operator logs in as an ordinary user and becomes root by sudo.
+chroot "$work/root" useradd --create-home --shell /bin/bash deploy
+echo 'deploy ALL=(ALL) NOPASSWD: ALL' >"$work/root/etc/sudoers.d/deploy"
+chmod 0440 "$work/root/etc/sudoers.d/deploy"
+# What belongs to real machines only.
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer getty.target console-getty.service \
     systemd-logind.service systemd-timesyncd.service; do
     ln -sf /dev/null "$work/root/etc/systemd/system/$unit"

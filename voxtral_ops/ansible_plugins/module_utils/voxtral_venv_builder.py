@@ -17,6 +17,9 @@ from pathlib import Path
 STAMP = "voxtral-complete.json"
 LOCK_COPY = "voxtral-lock.txt"
 
+# The system's certificate authorities, a company's own among them: uv takes them by a switch, old versions of pip by a path.
+AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+
 # Runs inside the new environment. Folders named `tests` are never imported by a server: compiling them costs a third more.
 COMPILE = """
 import compileall, os, sys
@@ -217,6 +220,9 @@ class VenvBuilder:
         environment = {key: value for key, value in os.environ.items()
                        if key not in {"PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}}
         environment["UV_SYSTEM_CERTS"] = "1"
+        for bundle in AUTHORITIES:
+            if os.path.isfile(bundle):
+                environment.setdefault("PIP_CERT", bundle)
         environment["UV_PYTHON_DOWNLOADS"] = "automatic" if python_downloads else "never"
         environment["UV_NO_CONFIG"] = "1"
         if python_downloads:
