@@ -65,6 +65,8 @@ class VoxtralManager:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if "voxtral" in self.__dict__:
+            await self.voxtral.aclose()
         await asyncio.to_thread(self.close)
 
     def transcribe(
@@ -83,8 +85,9 @@ class VoxtralManager:
 
     def check(self) -> Check:
         """Who could answer now. Raises nothing: what is wrong stands in the result."""
-        model, demonstration, voxtral_problem = None, False, ""
+        server, model, demonstration, voxtral_problem = self.config.server or "", None, False, ""
         try:
+            server = self.endpoint.url
             served = self.voxtral.served()
             model, demonstration = served.name, served.demonstration
         except VoxtralError as error:
@@ -94,11 +97,13 @@ class VoxtralManager:
             whisper = self.whisper.served().name
         except VoxtralError as error:
             whisper_problem = error.message
-        return Check(self.endpoint.url, model, demonstration, voxtral_problem, whisper, whisper_problem)
+        return Check(server, model, demonstration, voxtral_problem, whisper, whisper_problem)
 
     def close(self) -> None:
         """End Whisper's process and close connections. The manager may be used again."""
-        self.router.close()
+        for made in ("router", "voxtral", "whisper"):
+            if made in self.__dict__:
+                self.__dict__[made].close()
 
     @cached_property
     def router(self) -> SpeechRecognitionRouter:

@@ -84,8 +84,8 @@ def test_the_second_recording_needs_no_second_start(manager: VoxtralManager) -> 
 
 def test_closing_leaves_no_process(manager: VoxtralManager) -> None:
     manager.transcribe(jfk(), backend="whisper")
-    assert manager.whisper._worker is not None
-    pid = manager.whisper._worker.pid
+    pid = manager.whisper.worker_pid
+    assert pid
     manager.close()
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:

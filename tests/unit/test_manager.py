@@ -129,6 +129,12 @@ def test_check_says_who_could_answer() -> None:
     assert not result.ok
 
 
+def test_a_broken_plan_is_told_by_check_and_does_not_stop_close(layout: Layout) -> None:
+    install(layout, "broken")
+    with VoxtralManager(VoxtralConfig()) as manager:
+        assert "plan.json" in manager.check().voxtral_problem
+
+
 def test_nobody_there_is_one_error_with_both_stories() -> None:
     with (
         VoxtralManager(VoxtralConfig(server="http://127.0.0.1:9")) as manager,

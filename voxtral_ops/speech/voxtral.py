@@ -64,23 +64,25 @@ class VoxtralBackend:
 
     def served(self) -> ServedModel:
         """The model that the server lists; asked once, and again after a failure."""
-        if self._served is None:
+        served = self._served
+        if served is None:
             try:
                 response = self._client().models.with_raw_response.list(timeout=self._look_timeout())
             except Exception as error:
                 raise self._mapped(error) from error
-            self._served = self._choose(response.http_response.text)
-        return self._served
+            served = self._served = self._choose(response.http_response.text)
+        return served
 
     async def aserved(self) -> ServedModel:
         """The same, for asyncio."""
-        if self._served is None:
+        served = self._served
+        if served is None:
             try:
                 response = await self._aclient().models.with_raw_response.list(timeout=self._look_timeout())
             except Exception as error:
                 raise self._mapped(error) from error
-            self._served = self._choose(response.http_response.text)
-        return self._served
+            served = self._served = self._choose(response.http_response.text)
+        return served
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """The words, as the server hears them. An empty text means that it heard none."""

@@ -35,23 +35,18 @@ class WhisperSetup:
 
 
 class WhisperBackend:
-    """Transcribes on this machine. Safe to share between threads: one recording after the other.
-
-    One thread of its own starts the worker and talks to it. The kernel ends the worker when that very thread
-    ends, so it must not be one that the caller might end.
-    """
+    """Transcribes on this machine. Safe to share between threads: one recording after the other."""
 
     name = "whisper"
 
     def __init__(self, setup: WhisperSetup) -> None:
         self.setup = setup
-        self._worker: WorkerProcess | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._session: _Session | None = None
         self._lock = Lock()
 
     def served(self) -> ServedModel:
         """The weights' name. Raises HostError when they are not installed."""
-        _, weights = self._installed()
+        _, weights = installed(self.setup)
         return ServedModel(name=weights.name)
 
     async def aserved(self) -> ServedModel:
@@ -76,27 +71,52 @@ class WhisperBackend:
     def close(self) -> None:
         """End the worker, even in the middle of a recording."""
         with self._lock:
-            worker, thread = self._worker, self._thread
-            self._worker = self._thread = None
-        if worker is not None and worker.alive:
-            os.kill(worker.pid, 9)
-        if thread is not None:
-            if worker is not None:
-                thread.submit(worker.end)
-            thread.shutdown(wait=True)
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Of the process that holds Whisper; None while there is none."""
+        worker = self._session.worker if self._session else None
+        return worker.pid if worker else None
 
     def _submit(self, audio: Audio, language: str | None) -> Future[Transcript]:
         code = checked_language(language)
         with self._lock:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voxtral-whisper")
-            return self._thread.submit(self._transcribe, audio, code)
+            if self._session is None:
+                self._session = _Session(self.setup)
+            return self._session.submit(audio, code)
+
+
+class _Session:
+    """One thread and the worker that it started, which it alone speaks to.
+
+    The kernel ends the worker when the very thread that started it ends: so that may not be a thread of the
+    caller's, who may end it at any time.
+    """
+
+    def __init__(self, setup: WhisperSetup) -> None:
+        self.setup = setup
+        self.worker: WorkerProcess | None = None
+        self.closed = False
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voxtral-whisper")
+
+    def submit(self, audio: Audio, language: str | None) -> Future[Transcript]:
+        return self.thread.submit(self._transcribe, audio, language)
+
+    def close(self) -> None:
+        """Called by any other thread. What still waits in the queue is refused."""
+        self.closed = True
+        if self.worker is not None:
+            self.worker.kill()
+        self.thread.submit(self._end)
+        self.thread.shutdown(wait=True)
 
     def _transcribe(self, audio: Audio, language: str | None) -> Transcript:
-        """Runs in the backend's own thread."""
         began = time.monotonic()
-        _, weights = self._installed()
-        worker = self._running()
+        _, weights = installed(self.setup)
+        worker = self._ready()
         if language not in {None, "en"} and not worker.multilingual:
             raise ModelError(
                 f"Whisper {weights.name} hears English only, not {language!r}",
@@ -117,29 +137,38 @@ class WhisperBackend:
             elapsed=round(time.monotonic() - began, 3),
         )
 
-    def _running(self) -> WorkerProcess:
+    def _ready(self) -> WorkerProcess:
         """The worker, started when there is none or when the last one died."""
-        if self._worker is not None and not self._worker.alive:
-            self._worker.end()
-            self._worker = None
-        if self._worker is None:
-            python, weights = self._installed()
-            self._worker = WorkerProcess(python, weights, self.setup.threads or min(4, os.cpu_count() or 1))
-        return self._worker
+        if self.worker is not None and not self.worker.alive:
+            self._end()
+        if self.worker is None:
+            python, weights = installed(self.setup)
+            self.worker = WorkerProcess(python, weights, self.setup.threads or min(4, os.cpu_count() or 1))
+        if self.closed:
+            raise ServerError("Whisper was closed while a recording waited", hint="send it again")
+        self.worker.wait_ready()
+        return self.worker
 
-    def _installed(self) -> tuple[Path, Path]:
-        python, weights = self.setup.python, self.setup.weights
-        if python is None or not python.exists():
-            raise HostError(f"Whisper is not installed{f' ({python} is missing)' if python else ''}", hint=INSTALL)
-        if weights is None or not (weights / "model.bin").is_file():
-            raise HostError(
-                f"Whisper has no weights{f' in {weights}' if weights else ''}",
-                hint=f"{INSTALL}; or name a folder that holds model.bin in whisper_weights",
-            )
-        if not (weights / "tokenizer.json").is_file():
-            # faster-whisper would go and fetch one from the hub.
-            raise HostError(f"Whisper's weights in {weights} lack tokenizer.json", hint="copy the whole folder")
-        return python, weights
+    def _end(self) -> None:
+        if self.worker is not None:
+            self.worker.end()
+            self.worker = None
+
+
+def installed(setup: WhisperSetup) -> tuple[Path, Path]:
+    """The interpreter and the weights. Raises HostError naming what is missing, before anything is started."""
+    python, weights = setup.python, setup.weights
+    if python is None or not python.exists():
+        raise HostError(f"Whisper is not installed{f' ({python} is missing)' if python else ''}", hint=INSTALL)
+    if weights is None or not (weights / "model.bin").is_file():
+        raise HostError(
+            f"Whisper has no weights{f' in {weights}' if weights else ''}",
+            hint=f"{INSTALL}; or name a folder that holds model.bin in whisper_weights",
+        )
+    if not (weights / "tokenizer.json").is_file():
+        # faster-whisper would go and fetch one from the hub.
+        raise HostError(f"Whisper's weights in {weights} lack tokenizer.json", hint="copy the whole folder")
+    return python, weights
 
 
 def _revision(weights: Path) -> str | None:

@@ -40,6 +40,14 @@ class WorkerProcess:
             raise HostError(f"Whisper's interpreter {python} cannot be started: {error}", hint=REINSTALL) from error
         for pipe in (self._stdin, self._stdout):
             os.set_blocking(pipe, False)
+        self._weights = weights
+        self._ready = False
+        self.multilingual = False
+
+    def wait_ready(self) -> None:
+        """Wait until the model is loaded. Raises HostError when it cannot be."""
+        if self._ready:
+            return
         try:
             hello = self._receive(time.monotonic() + START_SECONDS)
         except BaseException:
@@ -47,8 +55,9 @@ class WorkerProcess:
             raise
         if "error" in hello:
             self.end()
-            raise HostError(f"Whisper cannot be loaded: {hello['error']}", hint=REINSTALL, weights=weights)
+            raise HostError(f"Whisper cannot be loaded: {hello['error']}", hint=REINSTALL, weights=self._weights)
         self.multilingual = bool(hello.get("multilingual"))
+        self._ready = True
 
     @property
     def pid(self) -> int:
@@ -72,6 +81,10 @@ class WorkerProcess:
             # Half a conversation cannot be continued.
             self.end()
             raise
+
+    def kill(self) -> None:
+        """End it from any thread; whoever waits for its answer gets an error."""
+        self._process.kill()
 
     def end(self) -> None:
         """Kill and reap it. It holds nothing that could be lost."""

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_one_worker_serves_many(backend: WhisperBackend) -> None:
 
 def test_nothing_is_started_before_it_is_needed(backend: WhisperBackend) -> None:
     assert backend.served().name == "tiny.en"
-    assert backend._worker is None
+    assert backend.worker_pid is None
 
 
 def test_close_ends_the_worker_and_the_next_use_starts_another(backend: WhisperBackend) -> None:
@@ -123,12 +124,34 @@ def test_a_hanging_worker_is_stopped(backend: WhisperBackend, weights: Path, mon
 def test_close_interrupts_a_recording(backend: WhisperBackend, weights: Path) -> None:
     backend.transcribe(audio())
     (weights / "script").write_text("hang")
-    waiting = backend._submit(audio(), None)
+    waiting = [backend._submit(audio(), None) for _ in range(3)]
     time.sleep(0.2)
     began = time.monotonic()
     backend.close()
     assert time.monotonic() - began < 5
+    assert [type(each.exception(timeout=5)) for each in waiting] == [ServerError] * 3
+
+
+def test_close_interrupts_a_start(backend: WhisperBackend, weights: Path) -> None:
+    (weights / "script").write_text("slow start")
+    waiting = backend._submit(audio(), None)
+    assert waited(lambda: backend.worker_pid is not None)
+    pid = backend.worker_pid
+    began = time.monotonic()
+    backend.close()
+    assert time.monotonic() - began < 5
+    assert pid is not None
+    assert gone(pid)
     assert isinstance(waiting.exception(timeout=5), ServerError)
+
+
+def test_a_thread_that_ends_does_not_take_the_worker_with_it(backend: WhisperBackend) -> None:
+    texts: list[str] = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: texts.append(backend.transcribe(audio()).text))
+        thread.start()
+        thread.join()
+    assert pid_of(texts[0]) == pid_of(texts[1])
 
 
 def test_weights_that_do_not_load_are_the_hosts_fault(backend: WhisperBackend, weights: Path) -> None:
