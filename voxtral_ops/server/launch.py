@@ -118,6 +118,10 @@ def _environment(directory: Path, cache: Path) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(home / "inductor"),
         "TRITON_CACHE_DIR": str(home / "triton"),
         "PYTHONUNBUFFERED": "1",
+        # The engine's processes talk over the loopback interface, never over the host's other addresses.
+        "VLLM_HOST_IP": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
     }
     origin = directory / "env"
     variables |= parse_environment(origin.read_text(encoding="utf-8"), str(origin))

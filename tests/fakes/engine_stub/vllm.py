@@ -32,11 +32,13 @@ def main() -> int:
         say(mode.removeprefix("die:").replace("_", " "))
         say("nanobind: leaked 64 types!")
         return 1
-    core = subprocess.Popen([sys.executable, __file__, "child", "core"])
+    core = subprocess.Popen([sys.executable, __file__, "child", "core"], stdout=subprocess.PIPE)
+    core.stdout.readline()  # its worker has been started
     say("(EngineCore) INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: …")
     if mode == "never":
-        while True:
-            time.sleep(0.1)
+        stopping.wait()
+        core.kill()
+        return 1
     say("(Worker) INFO [cpu_model_runner.py:68] Starting to load model …")
     say("(Worker) INFO [default_loader.py:501] Loading weights took 0.06 seconds")
     server = http.server.ThreadingHTTPServer((options["host"], int(options["port"])), handler(core))
@@ -61,6 +63,7 @@ def engine(mode: str) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.argv[2] == "core":
         subprocess.Popen([sys.executable, __file__, "child", "worker"])
+        say("up")
     parent = os.getppid()
     while sys.argv[2] == "core" or mode == "stubborn" or os.getppid() == parent:
         time.sleep(0.05)

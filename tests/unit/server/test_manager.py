@@ -93,7 +93,7 @@ def test_comes_back_when_a_process_is_killed(world: World, victim: str) -> None:
     second = manager.status()
     assert second.pid != first.pid
     assert not {first.pid, *first.engine_pids} & set(world.processes())
-    assert len(world.processes()) == 4  # guardian, API server, engine core, worker: no left-over
+    assert len(world.processes()) == 4, "guardian, API server, engine core, worker: no left-over"
 
 
 def test_killing_the_supervisor_leaves_no_process(world: World) -> None:
