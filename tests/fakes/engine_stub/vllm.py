@@ -93,7 +93,7 @@ def read_options(path: Path) -> dict[str, str]:
 
 def say(line: str) -> None:
     """One line of log."""
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)
 
 
 stopping = threading.Event()
