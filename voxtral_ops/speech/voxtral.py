@@ -8,8 +8,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -47,7 +46,7 @@ class Endpoint:
     connect_timeout: float = 5.0
     release: str | None = None
     """The release id, where it is known."""
-    models: Mapping[str, str] = MappingProxyType({})
+    models: Mapping[str, str] = field(default_factory=dict)
     """Catalog names of served names that the catalog cannot know."""
 
 
