@@ -26,9 +26,15 @@ class HubSource:
     def __init__(self, repository: str, revision: str) -> None:
         self.repository, self.revision = repository, revision
         self.name = f"{repository} on {endpoint()}"
+        self._asked = False
 
     def fetch(self, file: ReleaseFile, destination: Path) -> str:
         """Download one file beside its destination, then move it there."""
+        if not self._asked:
+            # The client repeats a download's first request for half a minute; this one fails at once.
+            with hub_errors(self.repository):
+                _api().model_info(self.repository, revision=self.revision, timeout=TIMEOUT)
+            self._asked = True
         with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".hub-") as folder:
             got = _download(self.repository, self.revision, file.path, Path(folder), file.size)
             got.replace(destination)
@@ -78,10 +84,19 @@ def hub_reachable(model: CatalogModel) -> bool:
     return True
 
 
-def _api() -> Any:
-    import huggingface_hub  # noqa: PLC0415 - half a second, only where the hub is asked
+def _client() -> Any:
+    try:
+        import huggingface_hub  # noqa: PLC0415 - half a second, only where the hub is asked
+    except ImportError as error:
+        raise HostError(
+            "the hub's client, huggingface_hub, is not installed here",
+            hint="install it (pip install 'voxtral-ops[provision]'), or name a directory with the files",
+        ) from error
+    return huggingface_hub
 
-    return huggingface_hub.HfApi(endpoint=endpoint(), token=_token())
+
+def _api() -> Any:
+    return _client().HfApi(endpoint=endpoint(), token=_token())
 
 
 def _token() -> str | None:
@@ -89,10 +104,9 @@ def _token() -> str | None:
 
 
 def _download(repository: str, revision: str, name: str, folder: Path, size: int) -> Path:
-    import huggingface_hub  # noqa: PLC0415
-
+    client = _client()
     with hub_errors(repository):
-        got = huggingface_hub.hf_hub_download(
+        got = client.hf_hub_download(
             repository,
             name,
             revision=revision,
