@@ -9,16 +9,25 @@ from pathlib import Path
 from ansible.errors import AnsibleFilterError
 
 
+def _plain(value):
+    # Ansible hands a filter containers whose items are templated when they are asked for.
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
 def _profile(raw: dict):
     from voxtral_ops.hardware.profile import Profile
 
-    return Profile.model_validate(raw)
+    return Profile.model_validate(_plain(raw))
 
 
 def _plan(raw: dict):
     from voxtral_ops.planning.plan import Plan
 
-    return Plan.model_validate(raw)
+    return Plan.model_validate(_plain(raw))
 
 
 def _version(text: str) -> tuple:
