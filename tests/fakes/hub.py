@@ -31,7 +31,7 @@ class Repository:
     served: dict[str, bytes] = field(default_factory=dict)
     """What is really sent, where it differs from what is announced."""
     cut: dict[str, int] = field(default_factory=dict)
-    """Close the line after so many bytes of a file's body."""
+    """Close the line once, after so many bytes of a file's body."""
 
 
 @dataclass
@@ -120,7 +120,12 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Linked-ETag": f'"{etag}"',
             "Accept-Ranges": "bytes",
         }
-        self.send(200, repository.served.get(path, announced), headers, cut=repository.cut.get(path))
+        self.send(
+            200,
+            repository.served.get(path, announced),
+            headers,
+            cut=repository.cut.pop(path, None) if self.command == "GET" else None,
+        )
 
     def repository(self, name: str, revision: str | None) -> Repository | None:
         """Find the repository, or send the hub's own answer for why not."""

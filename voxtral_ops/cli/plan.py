@@ -13,6 +13,7 @@ from voxtral_ops.hardware import look
 from voxtral_ops.hardware.profile import Profile
 from voxtral_ops.paths import default_layout
 from voxtral_ops.planning import PlanOverrides, choose_model, make_plan, preflight
+from voxtral_ops.planning.plan import Setting
 from voxtral_ops.planning.show import render
 from voxtral_ops.release import ENGINE_VERSION, Release, default_release
 
@@ -70,7 +71,7 @@ def read_profile(path: Path) -> Profile:
 
 
 def _overrides(args: argparse.Namespace) -> PlanOverrides:
-    arguments = {}
+    arguments: dict[str, Setting] = {}
     for word in args.set:
         name, sign, value = word.partition("=")
         if not sign:

@@ -81,6 +81,12 @@ def test_a_file_that_ends_early(hub: Hub, store: WeightsStore, model: ReleaseMod
     assert nothing_is_there(store, model)
 
 
+def test_a_line_that_breaks_once(hub: Hub, store: WeightsStore, model: ReleaseModel) -> None:
+    hub.repositories[REPOSITORY].cut["consolidated.safetensors"] = 40_000
+    assert fetch(store, model) is True
+    assert hub.downloads().count("consolidated.safetensors") == 2
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "says", "hint"),
     [
