@@ -20,6 +20,7 @@ from voxtral_ops.server.phases import StartProgress
 MARK = "VOXTRAL_INSTANCE"
 """Names the instance's directory in the environment of every process of a server."""
 _KEPT_LINES = 400
+_DRAINED = "EngineCore: request processing complete"
 
 
 class Engine:
@@ -27,6 +28,8 @@ class Engine:
 
     def __init__(self, launch: Launch, log: LogFile, known: dict[str, float]) -> None:
         self.progress = StartProgress(time.monotonic, known)
+        self.drained = False
+        """Whether vLLM has said, after SIGTERM, that its last request is done."""
         self._began = time.monotonic()
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._log = log
@@ -119,3 +122,5 @@ class Engine:
             self._log.write(line)
             self._lines.append(line)
             self.progress.feed(line)
+            if _DRAINED in line:
+                self.drained = True

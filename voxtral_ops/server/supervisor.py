@@ -51,6 +51,8 @@ class Policy:
     """More than ``restarts`` deaths in this time, and it is given up."""
     kill_margin: float = 10.0
     """After vLLM's own drain time, before everything is killed."""
+    teardown: float = 3.0
+    """After its last request is done: long enough to send the answers, and for workers to leave."""
 
 
 class Supervisor:
@@ -184,9 +186,13 @@ class Supervisor:
         deadline = time.monotonic() + limit
         engine.terminate()
         while not engine.ended and self._signals < 2 and time.monotonic() < deadline:
+            if engine.drained:
+                # What follows is teardown, in which vLLM 0.32 waits for itself until its whole time is over.
+                deadline = min(deadline, time.monotonic() + self._policy.teardown)
+                engine.drained = False
             time.sleep(_TICK / 4)
         if not engine.ended:
-            self._log.write("[supervisor] still there: killed")
+            self._log.write("[supervisor] its time is over: killed")
 
     def _try_again(self, words: tuple[str, ...]) -> bool:
         cause, hint = explain(words)

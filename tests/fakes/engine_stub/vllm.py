@@ -1,7 +1,8 @@
 """Behaves like ``vllm serve`` in what a supervisor can see: processes, log lines, /health, signals, ends.
 
 STUB in the environment says what goes wrong: ``die:TEXT`` (say it and end while starting), ``never`` (never
-ready), ``stubborn`` (ignore SIGTERM, children too), ``sick`` (say 503 for ever once the engine is dead).
+ready), ``stubborn`` (ignore SIGTERM, children too), ``lingers`` (take a minute to tear down after the
+drain), ``sick`` (say 503 for ever once the engine is dead).
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def main() -> int:
     while core.poll() is None and not stopping.is_set():
         time.sleep(0.02)
     if stopping.is_set():
+        say("(EngineCore) INFO [core.py:1666] [shutdown] EngineCore: request processing complete; starting …")
+        time.sleep(60 if mode == "lingers" else 0)
         core.kill()
         core.wait()
         return 0

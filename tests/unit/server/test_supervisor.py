@@ -23,7 +23,7 @@ from voxtral_ops.server.launch import read_instance
 from voxtral_ops.server.logfile import LogFile
 from voxtral_ops.server.supervisor import Policy, Supervisor
 place, state = Path(sys.argv[1]), Path(sys.argv[2])
-policy = Policy(first_backoff=0.05, restarts=2, health_interval=0.1, sick=0.3, kill_margin=0.6)
+policy = Policy(first_backoff=0.05, restarts=2, health_interval=0.1, sick=0.3, kill_margin=0.6, teardown=0.3)
 log = LogFile(state / "log")
 sys.exit(Supervisor(read_instance(place, state), state / "status.json", log, policy).run())
 """
@@ -81,6 +81,19 @@ def test_drains_no_longer_than_its_time(world: World, tmp_path: Path) -> None:
     last = read_status(tmp_path / "status.json")
     assert last
     assert last.state == "stopped"
+    assert not world.processes()
+
+
+def test_after_the_last_request_nobody_waits_for_the_teardown(world: World, tmp_path: Path) -> None:
+    world.configure(STUB="lingers")
+    path = world.directory / "instance.json"
+    path.write_text(path.read_text().replace('"shutdown-timeout": 2', '"shutdown-timeout": 50'))
+    with supervise(world, tmp_path) as supervisor:
+        serving_after(world, tmp_path, 0)
+        began = time.monotonic()
+        supervisor.terminate()
+        assert supervisor.wait(timeout=40) == 0
+        assert time.monotonic() - began < 10
     assert not world.processes()
 
 
