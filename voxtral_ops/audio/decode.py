@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from voxtral_ops.audio.audio import RATE, Audio
@@ -25,6 +29,9 @@ FORMATS = (
 MOSTLY_DAMAGED = 0.5
 """Above this share of undecodable packets a recording is refused."""
 
+LARGEST_BLOCK = 1 << 26
+"""Bytes."""
+
 HINT = "play it to see whether it is whole; WAV, MP3, M4A, FLAC, OGG, Opus, WebM and AIFF are understood"
 
 
@@ -44,6 +51,7 @@ def decode(opened: Opened, limits: AudioLimits) -> Audio:
     """All the sound of the first audio track. Raises AudioError, whatever PyAV raised."""
     import av  # noqa: PLC0415
 
+    bound_allocations()
     try:
         with av.open(
             opened.stream,
@@ -59,6 +67,20 @@ def decode(opened: Opened, limits: AudioLimits) -> Audio:
     except Exception as error:
         # PyAV is known to leak IndexError and UnicodeDecodeError beside its own errors.
         raise AudioError(f"{opened.name} is not a readable recording: {_words(error)}", hint=HINT) from error
+
+
+@cache
+def bound_allocations() -> bool:
+    """Tell FFmpeg once to refuse any single block above LARGEST_BLOCK. Returns whether its library was found.
+
+    A WAV of 70 kB whose text chunk claims 1.8 GB makes FFmpeg reserve and clear them. PyAV has no option for it.
+    It holds for PyAV's own copy of FFmpeg in this process, which has no use for larger blocks of sound.
+    """
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    found = set(re.findall(r"(/\S*/libavutil[^/\s]*\.so\S*)", maps))
+    for library in found:
+        ctypes.CDLL(library).av_max_alloc(ctypes.c_size_t(LARGEST_BLOCK))
+    return bool(found)
 
 
 def _decode(opened: Opened, container: av.container.InputContainer, limits: AudioLimits) -> Audio:

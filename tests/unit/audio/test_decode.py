@@ -3,6 +3,8 @@
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -185,3 +187,22 @@ def test_a_path_a_stream_and_bytes_are_the_same(tmp_path: Path) -> None:
         loaded = [load(path), load(str(path)), load(stream), load(BASE["ogg"])]
     assert len({audio.samples.tobytes() for audio in loaded}) == 1
     assert loaded[0].source == str(path)
+
+
+GREEDY = """
+import resource, struct
+from voxtral_ops.audio import VoxtralAudioProcessor
+from voxtral_ops.errors import AudioError
+head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0x7fffffff, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16)
+text = struct.pack("<4sI4s4sI", b"LIST", 0x7f000000, b"INFO", b"ISFT", 0x70000000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    VoxtralAudioProcessor().load(head + text + bytes(4000))
+except AudioError:
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+def test_a_text_of_two_gigabytes_is_not_made_room_for() -> None:
+    ran = subprocess.run([sys.executable, "-c", GREEDY], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 150, "MiB more than before"
