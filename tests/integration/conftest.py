@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NOBODY = 65534
+USER = "voxtral-story"
 KEPT = ("VOXTRAL_FIND_LINKS", "SSL_CERT_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "UV_DEFAULT_INDEX", "UV_INDEX")
 
 
@@ -30,7 +31,8 @@ class Installation:
         """Run a command as that user, in that checkout."""
         identity: dict[str, Any] = {}
         if os.geteuid() == 0:
-            identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+            entry = pwd.getpwnam(USER)
+            identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
         return subprocess.run(
             command,
             cwd=self.checkout,
@@ -79,8 +81,12 @@ def installation() -> Iterator[Installation]:
     checkout = home / "voxtral_ops"
     _copy_checkout(checkout)
     if os.geteuid() == 0:
-        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(home)], check=True)
-    environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "LOGNAME": "nobody"}
+        # A user of its own: programs look homes up in the user database, whatever HOME says.
+        subprocess.run(["userdel", USER], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["useradd", "--home-dir", str(home), "--no-create-home", USER], check=True)
+        subprocess.run(["chown", "-R", f"{USER}:{USER}", str(home)], check=True)
+        home.chmod(0o755)
+    environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "LOGNAME": USER}
     environment |= {key: os.environ[key] for key in KEPT if os.environ.get(key)}
     fresh = Installation(checkout, home, environment)
     try:
@@ -89,6 +95,8 @@ def installation() -> Iterator[Installation]:
     finally:
         fresh.voxtral("down", timeout=120)
         shutil.rmtree(home, ignore_errors=True)
+        if os.geteuid() == 0:
+            subprocess.run(["userdel", USER], stderr=subprocess.DEVNULL, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,4 @@
-"""The manager with the real engine and nano: start, right words, engine killed, back again, gone without a trace.
-
-VOXTRAL_TEST_ENGINE names a virtual environment that holds the CPU engine.
-"""
+"""The manager with the real engine and nano: start, right words, engine killed, back again, gone without a trace."""
 
 from __future__ import annotations
 
@@ -24,7 +21,6 @@ from voxtral_ops.server.phases import PHASES
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 START_S = 420.0
-ENGINE = os.environ.get("VOXTRAL_TEST_ENGINE", "")
 ARGUMENTS = {
     "tokenizer-mode": "mistral",
     "config-format": "mistral",
@@ -46,16 +42,14 @@ ENVIRONMENT = {
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[VLLMServerManager]:
-    if not ENGINE:
-        pytest.skip("VOXTRAL_TEST_ENGINE does not name an engine")
+def manager(tmp_path: Path, engine: Path) -> Iterator[VLLMServerManager]:
     layout = Layout("user", *(tmp_path / name for name in ("home", "models", "config", "state", "cache", "run")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     directory = layout.releases / "test-nano" / "instances" / "main"
     directory.mkdir(parents=True)
-    (directory / "engine").symlink_to(ENGINE)
+    (directory / "engine").symlink_to(engine)
     (directory / "model").symlink_to(catalog_model("nano").bundled_path)
     arguments = ARGUMENTS | {"port": port}
     lines = [f"{key}: {str(value).lower() if value is True else value}\n" for key, value in arguments.items()]

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.recordings import jfk
+from tests.support.recordings import WORDS, jfk
 
 from tests.integration.conftest import Installation
 from voxtral_ops.server.golden import golden_clips
 from voxtral_ops.speech import word_error_rate
 
 pytestmark = pytest.mark.integration
-
-JFK = "And so my fellow Americans ask not what your country can do for you ask what you can do for your country."
 
 
 def instance(installation: Installation) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def test_a_second_up_changes_nothing(installation: Installation) -> None:
 
 def test_status_says_that_it_serves(installation: Installation) -> None:
     status = installation.ask("status")
-    assert status["instances"][0]["state"] == "serving"
+    assert status["services"][0]["state"] == "serving"
 
 
 def test_the_curl_line_and_the_openai_snippet_work_as_pasted(installation: Installation) -> None:
@@ -86,7 +84,7 @@ def test_a_persons_own_recording_goes_to_whisper_and_says_why(installation: Inst
     transcript = installation.ask("transcribe", str(shared(jfk(), installation)))["results"][0]["transcript"]
     assert transcript["backend"] == "whisper"
     assert transcript["fallback_reason"]
-    assert word_error_rate(JFK, transcript["text"]) <= 0.05
+    assert word_error_rate(WORDS, transcript["text"]) <= 0.05
 
 
 def shared(recording: Path, installation: Installation) -> Path:
@@ -112,14 +110,14 @@ def test_kill_9_of_the_engine_is_bridged_by_whisper_and_mended_by_the_manager(in
     golden = golden_clips()[0]
     answer = installation.ask("transcribe", str(shared(jfk(), installation)))["results"][0]["transcript"]
     assert answer["backend"] == "whisper"
-    assert word_error_rate(JFK, answer["text"]) <= 0.05
+    assert word_error_rate(WORDS, answer["text"]) <= 0.05
     deadline = time.monotonic() + 300
     while installation.voxtral("status").returncode != 0:
         assert time.monotonic() < deadline, installation.voxtral("status").stdout
         time.sleep(1)
     back = installation.ask("transcribe", "--backend", "voxtral", str(golden.path))["results"][0]["transcript"]
     assert word_error_rate(golden.text, back["text"]) == 0
-    assert installation.ask("status")["instances"][0]["restarts"] >= 1
+    assert installation.ask("status")["services"][0]["restarts"] >= 1
 
 
 def test_the_port_is_on_loopback_only(installation: Installation) -> None:
@@ -156,7 +154,7 @@ def test_down_leaves_no_process_and_no_port_and_whisper_still_answers(installati
     assert installation.voxtral("status").returncode == 1
     answer = installation.voxtral("transcribe", str(shared(jfk(), installation)))
     assert answer.returncode == 0
-    assert word_error_rate(JFK, answer.stdout) <= 0.05
+    assert word_error_rate(WORDS, answer.stdout) <= 0.05
     assert "Whisper" in answer.stderr
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)

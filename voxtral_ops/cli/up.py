@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import shutil
@@ -266,8 +267,8 @@ def _use(outcome: Run) -> dict[str, str]:
     clip = str(golden_clips()[0].path)
     served = instance["served_name"]
     python = (
-        f"from openai import OpenAI; client = OpenAI(base_url={endpoint!r}, api_key='none'); "
-        f"print(client.audio.transcriptions.create(model={served!r}, file=open({clip!r}, 'rb')).text)"
+        f'from openai import OpenAI; client = OpenAI(base_url="{endpoint}", api_key="none"); '
+        f'print(client.audio.transcriptions.create(model="{served}", file=open({json.dumps(clip)}, "rb")).text)'
     )
     return {
         "endpoint": endpoint,
