@@ -28,8 +28,6 @@ CURABLE = {"python", "libnuma", "compiler", "certificates"}
 class ActionModule(ActionBase):
     """Reads only, so it does the same in check mode. What it brought to the host it takes away again."""
 
-    TRANSFERS_FILES = True
-    _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)

@@ -12,8 +12,6 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     """First a look; most runs end there."""
 
-    TRANSFERS_FILES = True
-
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         arguments = self._task.args.copy()
