@@ -1,5 +1,8 @@
 """Action: look at a host with the probe, and compute on the controller what that host should run."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: PLC0415
+
 from __future__ import annotations
 
 import hashlib
@@ -12,14 +15,14 @@ from ansible.plugins.action import ActionBase
 
 # The system's own Python first: a name on PATH may be a version manager's shim. Anything from 3.9 on will do.
 START = (
-    'for python in /usr/bin/python3 /usr/libexec/platform-python python3; do '
+    "for python in /usr/bin/python3 /usr/libexec/platform-python python3; do "
     '"$python" -c "import sys; sys.exit(sys.version_info < (3, 9))" 2>/dev/null && exec "$python" {arguments}; done; '
     "echo no Python of 3.9 or newer >&2; exit 127"
 )
 
 
-# What preflight reads from the machine it runs on. For another host that is the wrong machine: there it is asked again by the
-# module voxtral_preflight, as soon as the toolkit is on that host and before anything large is.
+# What preflight reads from the machine it runs on. For another host that is the wrong machine: there it is asked
+# again by the module voxtral_preflight, as soon as the toolkit is on that host and before anything large is.
 ASKED_ON_THE_HOST = {"disk", "memory", "port", "gpu memory", "rights", "certificates", "compiler"}
 # What the roles install themselves where they may.
 CURABLE = {"python", "libnuma", "compiler", "certificates"}
@@ -27,7 +30,6 @@ CURABLE = {"python", "libnuma", "compiler", "certificates"}
 
 class ActionModule(ActionBase):
     """Reads only, so it does the same in check mode. What it brought to the host it takes away again."""
-
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -41,8 +43,14 @@ class ActionModule(ActionBase):
             ) from error
         arguments = self._task.args
         try:
-            result.update(self._survey(arguments["layout"], arguments.get("release") or {}, arguments.get("overrides") or {},
-                                       Path(arguments["locks"])))
+            result.update(
+                self._survey(
+                    arguments["layout"],
+                    arguments.get("release") or {},
+                    arguments.get("overrides") or {},
+                    Path(arguments["locks"]),
+                )
+            )
         except VoxtralError as error:
             result.update(failed=True, msg=error.message, hint=error.hint)
         return result
@@ -56,7 +64,9 @@ class ActionModule(ActionBase):
         from voxtral_ops.planning import PlanOverrides, make_plan, preflight
         from voxtral_ops.release import default_release, parse_release, release_id
 
-        layout = Layout(scope=raw_layout["scope"], **{key: Path(raw_layout[key]) for key in sorted(set(raw_layout) - {"scope"})})
+        layout = Layout(
+            scope=raw_layout["scope"], **{key: Path(raw_layout[key]) for key in sorted(set(raw_layout) - {"scope"})}
+        )
         release = parse_release(raw_release, "voxtral_release") if raw_release else default_release()
         raw_profile = self._probe(sorted({raw_layout[key] for key in ("home", "models", "cache", "state")}))
         profile = Profile.model_validate(raw_profile)
@@ -70,23 +80,32 @@ class ActionModule(ActionBase):
         if not lock.is_file():
             raise ConfigurationError(f"there is no lock for the {plan.build} build", hint=f"it would be {lock}")
         # Another lock or another toolkit is another release: both can stand side by side on a host.
-        plan = plan.model_copy(update={"release": release_id(release, hashlib.sha256(lock.read_bytes()).hexdigest(), __version__)})
+        plan = plan.model_copy(
+            update={"release": release_id(release, hashlib.sha256(lock.read_bytes()).hexdigest(), __version__)}
+        )
         curable = CURABLE if profile.privileged else set()
         here = self._connection.transport == "local"
-        findings = [finding for finding in preflight(profile, plan, layout) if here or finding.check not in ASKED_ON_THE_HOST]
+        findings = [
+            finding for finding in preflight(profile, plan, layout) if here or finding.check not in ASKED_ON_THE_HOST
+        ]
         wanted = {instance.model for instance in plan.instances}
         found = {
             "voxtral_hardware_profile": profile.model_dump(mode="json"),
             "voxtral_hardware_plan": plan.model_dump(mode="json"),
             "voxtral_hardware_release_id": plan.release,
-            "voxtral_hardware_models": [model.model_dump(mode="json") for model in release.models if model.name in wanted],
+            "voxtral_hardware_models": [
+                model.model_dump(mode="json") for model in release.models if model.name in wanted
+            ],
             "voxtral_hardware_findings": [finding.model_dump(mode="json") for finding in findings],
             "voxtral_hardware_curable": sorted(curable),
         }
         bad = [finding for finding in findings if not finding.ok and finding.check not in curable]
         if bad:
-            found.update(failed=True, msg="; ".join(f"{finding.check}: {finding.detail}" for finding in bad),
-                         hint="; ".join(finding.hint for finding in bad if finding.hint))
+            found.update(
+                failed=True,
+                msg="; ".join(f"{finding.check}: {finding.detail}" for finding in bad),
+                hint="; ".join(finding.hint for finding in bad if finding.hint),
+            )
         return found
 
     def _probe(self, paths: list) -> dict:
@@ -108,4 +127,6 @@ class ActionModule(ActionBase):
             return json.loads(answer["stdout"])
         except ValueError:
             words = (answer["stderr"] or answer["stdout"]).strip()[-500:]
-            raise HostError(f"the probe did not run on the host: {words}", hint="the host needs a python3 of 3.9 or newer") from None
+            raise HostError(
+                f"the probe did not run on the host: {words}", hint="the host needs a python3 of 3.9 or newer"
+            ) from None

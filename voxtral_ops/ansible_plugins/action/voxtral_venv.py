@@ -1,4 +1,6 @@
-"""Action: run the module voxtral_venv, and bring the lock and the wheels from the controller only when it needs them."""
+"""Action: run the module voxtral_venv, and bring the lock and the wheels from the controller when it needs them."""
+
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ class ActionModule(ActionBase):
         try:
             arguments["requirements"] = self._bring(lock, folder)
             arguments["wheels"] = [self._bring(wheel, folder) for wheel in wheels]
-            return {**result, **self._execute_module(module_name="voxtral_venv", module_args=arguments, task_vars=task_vars)}
+            return {
+                **result,
+                **self._execute_module(module_name="voxtral_venv", module_args=arguments, task_vars=task_vars),
+            }
         finally:
             self._remove_tmp_path(folder, force=True)
 

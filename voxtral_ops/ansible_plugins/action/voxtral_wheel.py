@@ -1,5 +1,8 @@
 """Action: the project as a wheel, on the controller, built again only when its contents have changed."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: PLC0415
+
 from __future__ import annotations
 
 import base64
@@ -42,7 +45,12 @@ class ActionModule(ActionBase):
             except (OSError, subprocess.CalledProcessError) as error:
                 words = getattr(error, "stderr", "") or str(error)
                 hint = "hatchling and editables must be beside ansible-core: pip install 'voxtral-ops[provision]'"
-                return {**result, "failed": True, "msg": f"the project's wheel could not be built: {words[-800:]}", "hint": hint}
+                return {
+                    **result,
+                    "failed": True,
+                    "msg": f"the project's wheel could not be built: {words[-800:]}",
+                    "hint": hint,
+                }
         result["voxtral_wheel"] = {"path": str(wheel), "id": identity}
         return result
 
@@ -70,7 +78,11 @@ def _build(root: Path, wheel: Path, checkout: bool, version: str, files: list) -
             environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
             subprocess.run(
                 [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
-                cwd=root, env=environment, capture_output=True, text=True, check=True,
+                cwd=root,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
             )
         else:
             _repack(root, Path(folder) / wheel.name, version, files)

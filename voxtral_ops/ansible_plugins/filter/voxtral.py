@@ -1,5 +1,8 @@
 """Filters: one-line doors from the roles to the package, which does the thinking on the controller."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: PLC0415
+
 from __future__ import annotations
 
 import hashlib
@@ -37,8 +40,8 @@ def _version(text: str) -> tuple:
 def voxtral_interpreter(raw_profile: dict, wanted: str, scope: str) -> str:
     """The interpreter for an environment: ``wanted`` is ``3.11`` (exactly) or ``>=3.11`` (the newest one).
 
-    For a whole system it must lie below /usr, where a service's user can read it. A host that has none yet gets its distribution's,
-    if that fits; otherwise the answer is the version alone, for the installer to look for.
+    For a whole system it must lie below /usr, where a service's user can read it. A host that has none yet gets its
+    distribution's, if that fits; otherwise the answer is the version alone, for the installer to look for.
     """
     from voxtral_ops.hardware.systems import find_system
 
@@ -48,7 +51,11 @@ def voxtral_interpreter(raw_profile: dict, wanted: str, scope: str) -> str:
     def fits(version: str) -> bool:
         return _version(version) >= least if wanted.startswith(">=") else _version(version) == least
 
-    found = [item for item in profile.interpreters if fits(item.version) and (scope == "user" or item.path.startswith("/usr/"))]
+    found = [
+        item
+        for item in profile.interpreters
+        if fits(item.version) and (scope == "user" or item.path.startswith("/usr/"))
+    ]
     if found:
         return max(found, key=lambda item: (_version(item.version), item.venv, item.path.startswith("/usr/bin/"))).path
     system = find_system(profile)
@@ -58,7 +65,7 @@ def voxtral_interpreter(raw_profile: dict, wanted: str, scope: str) -> str:
 
 
 def voxtral_packages(raw_profile: dict, build: str | None = None, interpreter: str | None = None) -> list:
-    """The distribution's packages that this host lacks: for an engine of ``build``, or to make environments with ``interpreter``."""
+    """The packages that this host lacks: for an engine of ``build``, or to make environments with ``interpreter``."""
     from voxtral_ops.hardware.systems import find_system, required_needs
 
     profile = _profile(raw_profile)
@@ -68,8 +75,10 @@ def voxtral_packages(raw_profile: dict, build: str | None = None, interpreter: s
     needs = []
     if build:
         needs += [need for need in required_needs(build) if need != "numa" or not profile.libraries.get("libnuma.so.1")]
-    if interpreter and interpreter.startswith("/usr/bin/") and not any(
-        item.path == interpreter and item.venv for item in profile.interpreters
+    if (
+        interpreter
+        and interpreter.startswith("/usr/bin/")
+        and not any(item.path == interpreter and item.venv for item in profile.interpreters)
     ):
         needs.append("venv")
     return [package for need in needs for package in system.packages[need].split()]
@@ -80,7 +89,9 @@ def voxtral_id(text_path: str) -> str:
     return hashlib.sha256(Path(text_path).read_bytes()).hexdigest()[:8]
 
 
-def voxtral_release_tree(raw_plan: dict, models: list, templates: str, layout: dict, engine: str, toolkit: str) -> dict:
+def voxtral_release_tree(  # noqa: PLR0913, PLR0917 - a filter has positions only
+    raw_plan: dict, models: list, templates: str, layout: dict, engine: str, toolkit: str
+) -> dict:
     """Everything below ``releases/<id>``: ``files`` (path to text) and ``links`` (path to target)."""
     plan = _plan(raw_plan)
     pinned = {model["name"]: f"{layout['models']}/{model['repository']}/{model['revision']}" for model in models}
@@ -101,7 +112,13 @@ def voxtral_units(raw_plan: dict, templates: str, layout: dict, user: str, ready
     plan = _plan(raw_plan)
     return {
         f"voxtral-engine@{plan.release}-{instance.name}.service": _render(
-            templates, "engine.service.j2", instance=instance, plan=plan, layout=layout, user=user, ready_seconds=ready_seconds,
+            templates,
+            "engine.service.j2",
+            instance=instance,
+            plan=plan,
+            layout=layout,
+            user=user,
+            ready_seconds=ready_seconds,
             release=f"{layout['home']}/releases/{plan.release}",
             drain_seconds=int(instance.arguments.get("shutdown-timeout", 0)),
         )
@@ -112,8 +129,9 @@ def voxtral_units(raw_plan: dict, templates: str, layout: dict, user: str, ready
 def voxtral_unit_instances(raw_plan: dict, layout: dict) -> dict:
     """The instances' directories by the units' names."""
     plan = _plan(raw_plan)
+    folder = f"{layout['home']}/releases/{plan.release}/instances"
     return {
-        f"voxtral-engine@{plan.release}-{instance.name}.service": f"{layout['home']}/releases/{plan.release}/instances/{instance.name}"
+        f"voxtral-engine@{plan.release}-{instance.name}.service": f"{folder}/{instance.name}"
         for instance in plan.instances
     }
 
@@ -123,7 +141,11 @@ def _render(folder: str, name: str, **values) -> str:
 
     # Not HTML: what is written are YAML, environment and unit files, and every value is quoted for its own format.
     environment = Environment(  # noqa: S701
-        loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["to_json"] = json.dumps
     return environment.get_template(name).render(**values)
@@ -148,5 +170,12 @@ class FilterModule:
     """What Ansible asks a filter plugin for."""
 
     def filters(self) -> dict:
-        functions = (voxtral_interpreter, voxtral_packages, voxtral_id, voxtral_release_tree, voxtral_units, voxtral_unit_instances)
+        functions = (
+            voxtral_interpreter,
+            voxtral_packages,
+            voxtral_id,
+            voxtral_release_tree,
+            voxtral_units,
+            voxtral_unit_instances,
+        )
         return {function.__name__: _clear(function) for function in functions}

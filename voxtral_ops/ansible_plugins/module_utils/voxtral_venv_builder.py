@@ -1,4 +1,4 @@
-"""Build a virtual environment from a hash-locked list: afterwards it is whole and stamped, or there is none. Standard library only."""
+"""Build a virtual environment from a hash-locked list: it becomes whole and stamped, or is none. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pathlib import Path
 STAMP = "voxtral-complete.json"
 LOCK_COPY = "voxtral-lock.txt"
 
-# The system's certificate authorities, a company's own among them: uv takes them by a switch, old versions of pip by a path.
+# The system's certificate authorities, a company's own among them: uv takes them by a switch, old pip by a path.
 AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
-# Runs inside the new environment. Folders named `tests` are never imported by a server: compiling them costs a third more.
+# Runs inside the new environment. Folders named `tests` are never imported by a server: that time is saved.
 COMPILE = """
 import compileall, os, sys
 from concurrent.futures import ProcessPoolExecutor
@@ -53,12 +53,12 @@ CAUSES = (
     (
         ("Hash mismatch", "THESE PACKAGES DO NOT MATCH THE HASHES"),
         "a downloaded package is not the one that the lock names",
-        "the index or a cache in between served other bytes; clear it (uv cache clean) and try again, and do not go around this check",
+        "the index or a cache in between served other bytes; clear it (uv cache clean) and try again",
     ),
     (
         ("invalid peer certificate", "CERTIFICATE_VERIFY_FAILED", "UnknownIssuer"),
         "the package index's certificate is not trusted here",
-        "put your own certificate authority into the system's store (update-ca-certificates), or name it in SSL_CERT_FILE",
+        "put your own authority into the system's store (update-ca-certificates), or name it in SSL_CERT_FILE",
     ),
     (
         ("ensurepip is not available", "No module named venv", "No module named ensurepip"),
@@ -68,7 +68,7 @@ CAUSES = (
     (
         ("no version of torch", "/whl/"),
         "no source that answers has the build of torch that the lock names",
-        "name a folder or page that has it: VOXTRAL_FIND_LINKS=/path/to/wheels, or voxtral_engine_find_links in the inventory",
+        "name a folder that has it: VOXTRAL_FIND_LINKS=/path/to/wheels, or voxtral_engine_find_links in the inventory",
     ),
     (
         ("No interpreter found", "interpreter not found", "managed Python download", "No Python at"),
@@ -76,8 +76,18 @@ CAUSES = (
         "install it with the distribution's packages, or allow the installer to fetch one",
     ),
     (
-        ("dns error", "Name or service not known", "Temporary failure in name resolution", "error sending request",
-         "Failed to fetch", "Connection refused", "tcp connect error", "NewConnectionError", "timed out", "Network is unreachable"),
+        (
+            "dns error",
+            "Name or service not known",
+            "Temporary failure in name resolution",
+            "error sending request",
+            "Failed to fetch",
+            "Connection refused",
+            "tcp connect error",
+            "NewConnectionError",
+            "timed out",
+            "Network is unreachable",
+        ),
         "the package index does not answer",
         "check the network; behind a proxy set HTTPS_PROXY, with a mirror set UV_DEFAULT_INDEX and PIP_INDEX_URL",
     ),
@@ -121,15 +131,29 @@ def held(path: Path):
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BuildError(f"another run is building {path}", "wait until it has finished, then run this again") from None
+            raise BuildError(
+                f"another run is building {path}", "wait until it has finished, then run this again"
+            ) from None
         yield
 
 
 class VenvBuilder:
     """Makes one environment. ``report`` hears what is being done and how far it is (0 to 1, or None)."""
 
-    def __init__(self, path: Path, python: str, lock: Path, report, *, uv: str = "", wheels=(), find_links=(),
-                 torch_backend: str = "", python_downloads: bool = False, cache: str = "") -> None:
+    def __init__(  # noqa: PLR0913 - what a venv is made of, by name
+        self,
+        path: Path,
+        python: str,
+        lock: Path,
+        report,
+        *,
+        uv: str = "",
+        wheels=(),
+        find_links=(),
+        torch_backend: str = "",
+        python_downloads: bool = False,
+        cache: str = "",
+    ) -> None:
         self.path = path
         self.python = python
         self.lock = lock
@@ -155,16 +179,45 @@ class VenvBuilder:
 
     def install(self) -> None:
         """Exactly what the lock names, every file by its hash, then the local wheels."""
-        total = sum(1 for line in self.lock.read_text(encoding="utf-8").splitlines() if "==" in line and line[:1].isalnum())
+        total = sum(
+            1 for line in self.lock.read_text(encoding="utf-8").splitlines() if "==" in line and line[:1].isalnum()
+        )
         self.report(f"installing {total} packages", 0.0)
         with self._watched(total):
             if self.uv:
-                self._run([self.uv, "pip", "sync", "--require-hashes", *self._uv_options(), str(self.lock)], self._downloading)
+                self._run(
+                    [self.uv, "pip", "sync", "--require-hashes", *self._uv_options(), str(self.lock)], self._downloading
+                )
             else:
-                self._run([self.interpreter, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps",
-                           "--disable-pip-version-check", *self._links(), "-r", str(self.lock)])
+                self._run(
+                    [
+                        self.interpreter,
+                        "-m",
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--require-hashes",
+                        "--no-deps",
+                        "--disable-pip-version-check",
+                        *self._links(),
+                        "-r",
+                        str(self.lock),
+                    ]
+                )
         if self.wheels and self.uv:
-            self._run([self.uv, "pip", "install", "--offline", "--no-deps", "--no-index", "--python", self.interpreter, *self.wheels])
+            self._run(
+                [
+                    self.uv,
+                    "pip",
+                    "install",
+                    "--offline",
+                    "--no-deps",
+                    "--no-index",
+                    "--python",
+                    self.interpreter,
+                    *self.wheels,
+                ]
+            )
         elif self.wheels:
             self._run([self.interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *self.wheels])
 
@@ -173,18 +226,22 @@ class VenvBuilder:
         folder = self._site_packages()
         found = sorted(folder.glob(f"{source}-*.dist-info"))
         if len(found) != 1:
-            raise BuildError(f"the lock installed no single {source} into {self.path}", "the lock and the role do not fit each other")
+            raise BuildError(
+                f"the lock installed no single {source} into {self.path}", "the lock and the role do not fit each other"
+            )
         version = found[0].name[len(source) + 1 : -len(".dist-info")]
         target = folder / f"{name}-{version}.dist-info"
         target.mkdir(exist_ok=True)
         lines = (found[0] / "METADATA").read_text(encoding="utf-8").split("\n")
         renamed = [f"Name: {name}" if line.startswith("Name: ") else line for line in lines]
         (target / "METADATA").write_text(
-            "\n".join(f"Version: {version}{suffix}" if line.startswith("Version: ") else line for line in renamed), encoding="utf-8"
+            "\n".join(f"Version: {version}{suffix}" if line.startswith("Version: ") else line for line in renamed),
+            encoding="utf-8",
         )
 
     def compile(self) -> None:
         """Byte code for everything that a server may import, on all cores: its start takes half the time."""
+
         def show(line: str) -> None:
             done, _, total = line.partition("/")
             if total.isdigit() and int(total):
@@ -217,11 +274,14 @@ class VenvBuilder:
             shutil.rmtree(self.path)
 
     def _environment(self, python_downloads: bool, cache: str) -> dict:
-        environment = {key: value for key, value in os.environ.items()
-                       if key not in {"PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in {"PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
+        }
         environment["UV_SYSTEM_CERTS"] = "1"
         for bundle in AUTHORITIES:
-            if os.path.isfile(bundle):
+            if Path(bundle).is_file():
                 environment.setdefault("PIP_CERT", bundle)
         environment["UV_PYTHON_DOWNLOADS"] = "automatic" if python_downloads else "never"
         environment["UV_NO_CONFIG"] = "1"
@@ -266,10 +326,20 @@ class VenvBuilder:
     def _run(self, command: list, on_line=None) -> None:
         # Not module.run_command: that one speaks only when the program has ended, and these run for a minute.
         try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                       text=True, errors="replace", env=self.environment, cwd="/")
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=self.environment,
+                cwd="/",
+            )
         except OSError as error:
-            raise BuildError(f"{command[0]} cannot be started: {error.strerror}", "is it installed, and may it be run?") from error
+            raise BuildError(
+                f"{command[0]} cannot be started: {error.strerror}", "is it installed, and may it be run?"
+            ) from error
         lines = []
         for line in process.stdout or ():
             lines = [*lines[-60:], line.rstrip()]

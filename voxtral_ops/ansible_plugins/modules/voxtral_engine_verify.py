@@ -1,14 +1,19 @@
 """Ansible module: prove that an installed engine can load its libraries and read every kind of recording."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402, PLC0415
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_engine_verify
 short_description: Verify an engine's environment
 description:
-  - Imports what vLLM needs for audio inside the engine's environment, checks vLLM's version, and decodes one shipped clip of each
+  - Imports what vLLM needs for audio inside the engine's environment, checks vLLM's version, and decodes one
+    shipped clip of each
     container format. A server with a missing audio library starts well and then calls every recording bad.
-  - What was found is kept in C(voxtral-verified.json) in the environment; an engine that was verified is not verified again.
+  - What was found is kept in C(voxtral-verified.json) in the environment; an engine that was verified is not
+    verified again.
   - Runs with the toolkit's interpreter.
 options:
   path:
@@ -75,8 +80,11 @@ def main() -> None:
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     path = Path(module.params["path"])
     if (path / RECORD).is_file():
-        module.exit_json(changed=False, msg="verified before",
-                         voxtral_engine=module.from_json((path / RECORD).read_text(encoding="utf-8")))
+        module.exit_json(
+            changed=False,
+            msg="verified before",
+            voxtral_engine=module.from_json((path / RECORD).read_text(encoding="utf-8")),
+        )
     if module.check_mode:
         module.exit_json(changed=False, msg="would be verified once it is installed", voxtral_engine={})
     report("verifying the engine", None)
@@ -87,15 +95,22 @@ def main() -> None:
     except VoxtralError as error:
         module.fail_json(msg=error.message, hint=error.hint)
     if problems:
-        module.fail_json(msg=f"the engine in {path} does not work: {'; '.join(problems)}",
-                         hint=f"remove {path} and run this again; if it fails again, the host lacks a library")
+        module.fail_json(
+            msg=f"the engine in {path} does not work: {'; '.join(problems)}",
+            hint=f"remove {path} and run this again; if it fails again, the host lacks a library",
+        )
     here = found.versions["vllm"].split("+")[0]
     if here != module.params["version"]:
-        module.fail_json(msg=f"{path} holds vLLM {here}, and the release wants {module.params['version']}",
-                         hint="set `engine` in release.yml to the version that this toolkit has a lock for")
+        module.fail_json(
+            msg=f"{path} holds vLLM {here}, and the release wants {module.params['version']}",
+            hint="set `engine` in release.yml to the version that this toolkit has a lock for",
+        )
     keep(path, found.model_dump_json(indent=2))
-    module.exit_json(changed=False, msg=", ".join(f"{name} {version}" for name, version in found.versions.items()),
-                     voxtral_engine=found.model_dump(mode="json"))
+    module.exit_json(
+        changed=False,
+        msg=", ".join(f"{name} {version}" for name, version in found.versions.items()),
+        voxtral_engine=found.model_dump(mode="json"),
+    )
 
 
 if __name__ == "__main__":

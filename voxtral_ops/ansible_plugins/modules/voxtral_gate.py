@@ -1,12 +1,16 @@
 """Ansible module: let a running server transcribe the golden clips, and judge the words."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402, PLC0415
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_gate
 short_description: Judge a running server by what it hears
 description:
-  - Lets every instance of O(release) transcribe shipped clips and compares the words. A server that is healthy and hears nonsense fails.
+  - Lets every instance of O(release) transcribe shipped clips and compares the words. A server that is healthy
+    and hears nonsense fails.
   - Changes nothing. Runs with the toolkit's interpreter.
 options:
   release:
@@ -66,8 +70,11 @@ def main() -> None:
     shown = next(iter(bad.values()), None) or next(iter(reports.values()))
     result = {"voxtral_gate": shown.model_dump(mode="json")}
     if bad:
-        module.fail_json(msg=f"the server runs, but the gate says no: {', '.join(bad)}: {shown.summary}",
-                         hint="the release is not fit to serve: look at what was heard, then at the engine's log", **result)
+        module.fail_json(
+            msg=f"the server runs, but the gate says no: {', '.join(bad)}: {shown.summary}",
+            hint="the release is not fit to serve: look at what was heard, then at the engine's log",
+            **result,
+        )
     module.exit_json(changed=False, msg=shown.summary, **result)
 
 

@@ -1,12 +1,16 @@
 """Ansible module: the distribution's packages, or, without the rights, the line that installs them."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_packages
 short_description: Install packages of the distribution
 description:
-  - Installs what is missing of O(names) with apt-get or dnf. Needs none of their Python bindings, so it also works in check mode on a
+  - Installs what is missing of O(names) with apt-get or dnf. Needs none of their Python bindings, so it also
+    works in check mode on a
     host that nobody has touched.
   - Without root it installs nothing and fails with the line that does.
 options:
@@ -56,7 +60,9 @@ class Apt:
 
     def missing(self, names: list) -> list:
         """Those that dpkg does not know as installed."""
-        _, out, _ = self.module.run_command(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names])
+        _, out, _ = self.module.run_command(
+            ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
+        )
         here = {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
         return [name for name in names if name not in here]
 
@@ -100,7 +106,9 @@ def main() -> None:
     words = " ".join(missing)
     if missing and os.geteuid() != 0:
         module.fail_json(
-            msg=f"packages of the distribution are missing: {words}", hint=f"sudo {manager.line} {words}", voxtral_packages=missing
+            msg=f"packages of the distribution are missing: {words}",
+            hint=f"sudo {manager.line} {words}",
+            voxtral_packages=missing,
         )
     if not missing or module.check_mode:
         module.exit_json(msg=f"would install {words}" if missing else "nothing is missing", **result)
@@ -109,7 +117,7 @@ def main() -> None:
     if code:
         module.fail_json(
             msg=f"{manager.line.split()[0]} could not install {words}",
-            hint="its own words are below; is the distribution's mirror reachable, and is no other installation running?",
+            hint="is the distribution's mirror reachable, and is no other installation running? its own words are below",
             stderr="\n".join((out + error).strip().splitlines()[-15:]),
             rc=code,
             voxtral_packages=missing,

@@ -1,12 +1,16 @@
 """Ansible module: what only the host itself can tell before an engine is installed on it."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402, PLC0415
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_preflight
 short_description: Check a host against its plan, on the host
 description:
-  - Space, memory, ports, rights and certificates, seen from the host and by what is installed there already. Changes nothing.
+  - Space, memory, ports, rights and certificates, seen from the host and by what is installed there already.
+    Changes nothing.
   - Runs with the toolkit's interpreter.
 options:
   profile:
@@ -59,9 +63,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-
-# What a running server of ours makes look bad. Where root may not look into other processes (many containers) nothing shows that the
-# port's holder is our own server; systemd knows.
+# What a running server of ours makes look bad. Where root may not look into other processes (many containers)
+# nothing shows that the port's holder is our own server; systemd knows.
 OURS = {"port", "memory", "gpu memory"}
 
 
@@ -71,7 +74,9 @@ def serves_already(plan: dict) -> bool:
         return False
     from voxtral_ops.server.systemd import active_units
 
-    return any(unit.endswith(f"-{instance['name']}.service") for unit in active_units() for instance in plan["instances"])
+    return any(
+        unit.endswith(f"-{instance['name']}.service") for unit in active_units() for instance in plan["instances"]
+    )
 
 
 def main() -> None:
@@ -90,13 +95,18 @@ def main() -> None:
         module.exit_json(changed=False, msg="is checked once the toolkit is there", voxtral_preflight=[])
     raw = module.params["layout"]
     layout = Layout(scope=raw["scope"], **{key: Path(raw[key]) for key in raw if key != "scope"})
-    findings = preflight(Profile.model_validate(module.params["profile"]), Plan.model_validate(module.params["plan"]), layout)
+    findings = preflight(
+        Profile.model_validate(module.params["profile"]), Plan.model_validate(module.params["plan"]), layout
+    )
     passed_over = {*module.params["curable"], *(OURS if serves_already(module.params["plan"]) else ())}
     bad = [finding for finding in findings if not finding.ok and finding.check not in passed_over]
     result = {"changed": False, "voxtral_preflight": [finding.model_dump(mode="json") for finding in findings]}
     if bad:
-        module.fail_json(msg="; ".join(f"{finding.check}: {finding.detail}" for finding in bad),
-                         hint="; ".join(finding.hint for finding in bad if finding.hint), **result)
+        module.fail_json(
+            msg="; ".join(f"{finding.check}: {finding.detail}" for finding in bad),
+            hint="; ".join(finding.hint for finding in bad if finding.hint),
+            **result,
+        )
     module.exit_json(msg=f"{len(findings)} checks passed", **result)
 
 

@@ -1,12 +1,16 @@
 """Ansible module: a release's directory on a host, and the one link that says which release is served."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_release
 short_description: Write a release's directory, or make a release the current one
 description:
-  - Writes O(files) and O(links) below O(path), each by a temporary name and a rename, and removes what is there besides.
+  - Writes O(files) and O(links) below O(path), each by a temporary name and a rename, and removes what is there
+    besides.
   - With O(current), points that link at O(path) in one step, after everything else is in place.
 options:
   path:
@@ -92,8 +96,10 @@ def surplus(root: Path, wanted: set) -> list:
 def main() -> None:
     """Compare, and write what differs."""
     arguments = {
-        "path": {"type": "path", "required": True}, "files": {"type": "dict", "required": True},
-        "links": {"type": "dict", "default": {}}, "current": {"type": "path"},
+        "path": {"type": "path", "required": True},
+        "files": {"type": "dict", "required": True},
+        "links": {"type": "dict", "default": {}},
+        "current": {"type": "path"},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     os.umask(0o022)
@@ -110,8 +116,12 @@ def main() -> None:
     result = {"changed": bool(different or gone), "voxtral_release": [*(str(path) for path, _, _ in different), *gone]}
     if module._diff:
         result["diff"] = [
-            {"before_header": str(path), "after_header": str(path), "after": text if kind == "file" else f"-> {text}\n",
-             "before": path.read_text(encoding="utf-8") if kind == "file" and path.is_file() else ""}
+            {
+                "before_header": str(path),
+                "after_header": str(path),
+                "after": text if kind == "file" else f"-> {text}\n",
+                "before": path.read_text(encoding="utf-8") if kind == "file" and path.is_file() else "",
+            }
             for path, kind, text in different
         ]
     if not module.check_mode:
@@ -121,7 +131,9 @@ def main() -> None:
             for name in gone:
                 (root / name).unlink()
         except OSError as error:
-            module.fail_json(msg=f"{error.filename or root}: {error.strerror}", hint="check the space and the rights there")
+            module.fail_json(
+                msg=f"{error.filename or root}: {error.strerror}", hint="check the space and the rights there"
+            )
     module.exit_json(msg=f"{len(different)} written, {len(gone)} removed", **result)
 
 

@@ -1,4 +1,7 @@
-"""Ansible module: an instance that serves, supervised by VLLMServerManager, where the service manager is not systemd's."""
+"""Ansible module: the servers of a release under VLLMServerManager, where systemd does not supervise them."""
+
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402, PLC0415
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ DOCUMENTATION = r"""
 module: voxtral_server
 short_description: Start the servers of a release
 description:
-  - Starts each instance of O(release) with the toolkit's own supervisor and returns when it answers. One that already runs from the same
-    files is left alone; one that runs from others is drained and stopped first. Instances that the release does not have are stopped.
+  - Starts each instance of O(release) with the toolkit's own supervisor and returns when it answers. One that
+    already runs from the same
+    files is left alone; one that runs from others is drained and stopped first. Instances that the release does
+    not have are stopped.
   - Runs with the toolkit's interpreter.
 options:
   release:
@@ -83,8 +88,11 @@ def serve(release: Path, raw_layout: dict, timeout: float, check: bool) -> dict:
 
 def main() -> None:
     """Start; in check mode look."""
-    arguments = {"release": {"type": "path", "required": True}, "layout": {"type": "dict", "required": True},
-                 "timeout": {"type": "int", "default": 900}}
+    arguments = {
+        "release": {"type": "path", "required": True},
+        "layout": {"type": "dict", "required": True},
+        "timeout": {"type": "int", "default": 900},
+    }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     release = Path(module.params["release"])
     if module.check_mode and not release.is_dir():

@@ -1,14 +1,18 @@
 """Ansible documentation of the action voxtral_survey, which does its work on the controller."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_survey
 short_description: Look at a host and plan what it should run
 description:
-  - Runs the hardware probe on the host (one file, standard library only, removed again), and computes profile, plan and preflight
+  - Runs the hardware probe on the host (one file, standard library only, removed again), and computes profile,
+    plan and preflight
     findings on the controller. Changes nothing, so it does the same in check mode.
-  - Fails with the reason and the cure when the host is not supported, the release does not fit it, or a preflight finding is bad.
+  - Fails with the reason and the cure when the host is not supported, the release does not fit it, or a preflight
+    finding is bad.
 options:
   layout:
     description: The directories of the installation. C(scope) is V(system) or V(user).

@@ -1,14 +1,19 @@
 """Ansible module: the systemd units of a release, written, enabled, running, and those of other releases stopped."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402, PLC0415
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_units
 short_description: Run the engines of a release as systemd units
 description:
-  - Writes O(units), stops and removes the engine units that are not among them, enables and starts the rest, and returns when every
+  - Writes O(units), stops and removes the engine units that are not among them, enables and starts the rest, and
+    returns when every
     server answers.
-  - A unit is restarted when it was started before its unit file or anything in its instance's directory was last written. So a run that
+  - A unit is restarted when it was started before its unit file or anything in its instance's directory was last
+    written. So a run that
     was interrupted between writing and restarting is made good by the next one.
   - A start that fails ends with the engine's own last words and their likely cause.
   - Runs with the toolkit's interpreter.
@@ -37,7 +42,7 @@ EXAMPLES = r"""
 - name: Run the engines
   voxtral_units:
     units: {voxtral-engine@0.32.0-nano-1a2b3c4d-nano.service: "[Unit] ..."}
-    instances: {voxtral-engine@0.32.0-nano-1a2b3c4d-nano.service: /opt/voxtral/releases/0.32.0-nano-1a2b3c4d/instances/nano}
+    instances: {voxtral-engine@0.32.0-nano-1a2b3c4d-nano.service: /opt/voxtral/current/instances/nano}
 """
 
 RETURN = r"""
@@ -73,7 +78,9 @@ class Systemd:
         """Run a command that must succeed."""
         code, out, error = self.module.run_command(["systemctl", *words])
         if code:
-            self.module.fail_json(msg=f"systemctl {' '.join(words)}: {(error or out).strip()}", hint="systemctl status says more", rc=code)
+            self.module.fail_json(
+                msg=f"systemctl {' '.join(words)}: {(error or out).strip()}", hint="systemctl status says more", rc=code
+            )
 
     def show(self, unit: str) -> dict:
         """The properties that decide; all empty for a unit that is not there."""
@@ -91,7 +98,11 @@ def is_stale(shown: dict, places: list) -> bool:
 
 def survey(systemd: Systemd, units: dict, instances: dict) -> tuple:
     """What has to be written, stopped, enabled and started."""
-    written = [name for name, text in units.items() if not (UNITS / name).is_file() or (UNITS / name).read_text(encoding="utf-8") != text]
+    written = [
+        name
+        for name, text in units.items()
+        if not (UNITS / name).is_file() or (UNITS / name).read_text(encoding="utf-8") != text
+    ]
     others = sorted(path.name for path in UNITS.glob(PATTERN) if path.name not in units)
     enable, start = [], []
     for name in units:
@@ -123,8 +134,11 @@ def start(systemd: Systemd, name: str, directory: str, timeout: int) -> None:
         report(event.message, event.fraction)
         if event.state == "restarting":
             status = service.status()
-            raise ServerError(f"{service.name} died while starting: {status.cause or 'it did not say why'}",
-                              hint=status.hint or f"journalctl -u {name}", last_words=list(status.last_words))
+            raise ServerError(
+                f"{service.name} died while starting: {status.cause or 'it did not say why'}",
+                hint=status.hint or f"journalctl -u {name}",
+                last_words=list(status.last_words),
+            )
 
     systemd.module.run_command(["systemctl", "reset-failed", name])
     systemd.do("restart", "--no-block", name)
@@ -135,17 +149,29 @@ def start(systemd: Systemd, name: str, directory: str, timeout: int) -> None:
 
 def main() -> None:
     """Look, then make it so."""
-    arguments = {"units": {"type": "dict", "required": True}, "instances": {"type": "dict", "required": True},
-                 "timeout": {"type": "int", "default": 600}}
+    arguments = {
+        "units": {"type": "dict", "required": True},
+        "instances": {"type": "dict", "required": True},
+        "timeout": {"type": "int", "default": 600},
+    }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     units, instances = module.params["units"], module.params["instances"]
     systemd = Systemd(module)
     written, others, enable, begin = survey(systemd, units, instances)
-    result = {"changed": bool(written or others or enable or begin),
-              "voxtral_units": {"written": written, "stopped": others, "started": begin}}
+    result = {
+        "changed": bool(written or others or enable or begin),
+        "voxtral_units": {"written": written, "stopped": others, "started": begin},
+    }
     if module._diff:
-        result["diff"] = [{"before_header": name, "after_header": name, "after": units[name],
-                           "before": (UNITS / name).read_text(encoding="utf-8") if (UNITS / name).is_file() else ""} for name in written]
+        result["diff"] = [
+            {
+                "before_header": name,
+                "after_header": name,
+                "after": units[name],
+                "before": (UNITS / name).read_text(encoding="utf-8") if (UNITS / name).is_file() else "",
+            }
+            for name in written
+        ]
     if module.check_mode:
         module.exit_json(msg=f"would write {len(written)}, stop {len(others)} and start {len(begin)} units", **result)
     from voxtral_ops.errors import VoxtralError

@@ -1,5 +1,8 @@
 """Ansible module: a virtual environment made from a hash-locked list, whole or absent."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -7,9 +10,11 @@ module: voxtral_venv
 short_description: Make a virtual environment from a hash-locked list
 description:
   - Creates O(path) and installs exactly what O(requirements) names, every file by its hash, without resolving.
-  - The environment counts as made when its stamp C(voxtral-complete.json) names the same lock. It is written last. Whatever an
+  - The environment counts as made when its stamp C(voxtral-complete.json) names the same lock. It is written
+    last. Whatever an
     interrupted run left behind is removed and made anew.
-  - The action plugin of the same name brings O(requirements) and O(wheels) from the controller, and only when they are needed.
+  - The action plugin of the same name brings O(requirements) and O(wheels) from the controller, and only when
+    they are needed.
 options:
   path:
     description: Where the environment is made. Its last part is its id.
@@ -48,7 +53,9 @@ options:
     type: bool
     default: false
   cache:
-    description: Where uv keeps what it fetched; by default where it always does. On the file system of O(path) files are linked, not copied.
+    description: >-
+      Where uv keeps what it fetched; by default where it always does. On the file system of O(path) files are
+      linked, not copied.
     type: str
     default: ""
   byte_compile:
@@ -93,10 +100,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 voxtral_venv:
-  description: The environment's path, state before this run (complete, missing, unfinished …), interpreter, and whether it is complete now.
+  description: >-
+    The environment's path, state before this run (complete, missing, unfinished …), interpreter, and
+    whether it is complete now.
   type: dict
   returned: always
-  sample: {path: /opt/voxtral/engines/0.32.0-cpu-1a2b3c4d, before: missing, python: /opt/voxtral/engines/0.32.0-cpu-1a2b3c4d/bin/python,
+  sample: {path: /opt/voxtral/uv/0a1b2c3d, before: missing, python: /opt/voxtral/uv/0a1b2c3d/bin/python,
            complete: true, seconds: {install: 14.2, compile: 31.0}}
 hint:
   description: What to do about a failure.
@@ -112,7 +121,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.voxtral_progress import report
 from ansible.module_utils.voxtral_venv_builder import BuildError, VenvBuilder, held, look, sha256
 
-ALIAS = {"name": {"type": "str", "required": True}, "source": {"type": "str", "required": True}, "suffix": {"type": "str", "default": ""}}
+ALIAS = {
+    "name": {"type": "str", "required": True},
+    "source": {"type": "str", "required": True},
+    "suffix": {"type": "str", "default": ""},
+}
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
     "python": {"type": "str", "required": True},
@@ -136,9 +149,16 @@ def build(parameters: dict) -> dict:
         raise BuildError(f"{lock} is not the lock that was asked for", "it changed on its way here; run this again")
     os.umask(0o022)
     builder = VenvBuilder(
-        path, parameters["python"], lock, report, uv=parameters["uv"] or "", wheels=parameters["wheels"],
-        find_links=parameters["find_links"], torch_backend=parameters["torch_backend"],
-        python_downloads=parameters["python_downloads"], cache=parameters["cache"],
+        path,
+        parameters["python"],
+        lock,
+        report,
+        uv=parameters["uv"] or "",
+        wheels=parameters["wheels"],
+        find_links=parameters["find_links"],
+        torch_backend=parameters["torch_backend"],
+        python_downloads=parameters["python_downloads"],
+        cache=parameters["cache"],
     )
     with held(path):
         started = time.monotonic()
@@ -150,7 +170,10 @@ def build(parameters: dict) -> dict:
         if parameters["byte_compile"]:
             builder.compile()
         stamp = builder.finish()
-    return {"stamp": stamp, "seconds": {"install": round(installed - started, 1), "compile": round(time.monotonic() - installed, 1)}}
+    return {
+        "stamp": stamp,
+        "seconds": {"install": round(installed - started, 1), "compile": round(time.monotonic() - installed, 1)},
+    }
 
 
 def main() -> None:
@@ -158,22 +181,39 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     path = Path(module.params["path"])
     before = look(path, module.params["lock_sha256"])
-    venv = {"path": str(path), "python": str(path / "bin" / "python"), "before": before, "complete": before == "complete"}
+    venv = {
+        "path": str(path),
+        "python": str(path / "bin" / "python"),
+        "before": before,
+        "complete": before == "complete",
+    }
     result = {"changed": before != "complete", "voxtral_venv": venv}
     if module._diff and result["changed"]:
-        result["diff"] = {"before": f"{path}: {before}\n", "after": f"{path}: complete, lock {module.params['lock_sha256'][:8]}\n"}
+        result["diff"] = {
+            "before": f"{path}: {before}\n",
+            "after": f"{path}: complete, lock {module.params['lock_sha256'][:8]}\n",
+        }
     if before == "complete":
         module.exit_json(msg=f"{path} is complete", **result)
     if module.check_mode or module.params["requirements"] is None:
-        module.exit_json(msg=f"{path} is {before} and would be made from lock {module.params['lock_sha256'][:8]}", **result)
+        module.exit_json(
+            msg=f"{path} is {before} and would be made from lock {module.params['lock_sha256'][:8]}", **result
+        )
     try:
         built = build(module.params)
     except BuildError as error:
         module.fail_json(msg=str(error), hint=error.hint, stderr=error.output, voxtral_venv=venv)
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or path}: {error.strerror}", hint="check the space and the rights there", voxtral_venv=venv)
+        module.fail_json(
+            msg=f"{error.filename or path}: {error.strerror}",
+            hint="check the space and the rights there",
+            voxtral_venv=venv,
+        )
     venv.update(complete=True, seconds=built["seconds"])
-    module.exit_json(msg=f"{path} was made: {built['seconds']['install']} s install, {built['seconds']['compile']} s byte code", **result)
+    module.exit_json(
+        msg=f"{path} was made: {built['seconds']['install']} s install, {built['seconds']['compile']} s byte code",
+        **result,
+    )
 
 
 if __name__ == "__main__":

