@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.recordings import WORDS, jfk
 
-from tests.integration.conftest import Installation
-from voxtral_ops.server.golden import golden_clips
+from tests.integration.conftest import ROOT, Installation
+from tests.support.recordings import WORDS, jfk
+from voxtral_ops.server.golden import GoldenClip, golden_clips
 from voxtral_ops.speech import word_error_rate
 
 pytestmark = pytest.mark.integration
@@ -74,7 +74,9 @@ def test_the_curl_line_and_the_openai_snippet_work_as_pasted(installation: Insta
 def test_each_format_gives_the_right_words(installation: Installation) -> None:
     one_each = {clip.container: clip for clip in golden_clips()}
     assert {"wav", "mp3", "m4a", "flac", "ogg"} <= set(one_each)
-    answer = installation.ask("transcribe", "--backend", "voxtral", *(str(clip.path) for clip in one_each.values()))
+    answer = installation.ask(
+        "transcribe", "--backend", "voxtral", *(golden_path(installation, clip) for clip in one_each.values())
+    )
     for clip, result in zip(one_each.values(), answer["results"], strict=True):
         assert word_error_rate(clip.text, result["transcript"]["text"]) == 0, clip.path
         assert (result["transcript"]["backend"], result["transcript"]["model"]) == ("voxtral", "nano")
@@ -85,6 +87,11 @@ def test_a_persons_own_recording_goes_to_whisper_and_says_why(installation: Inst
     assert transcript["backend"] == "whisper"
     assert transcript["fallback_reason"]
     assert word_error_rate(WORDS, transcript["text"]) <= 0.05
+
+
+def golden_path(installation: Installation, clip: GoldenClip) -> str:
+    """The clip in the user's own checkout."""
+    return str(installation.checkout / clip.path.relative_to(ROOT))
 
 
 def shared(recording: Path, installation: Installation) -> Path:
@@ -115,7 +122,9 @@ def test_kill_9_of_the_engine_is_bridged_by_whisper_and_mended_by_the_manager(in
     while installation.voxtral("status").returncode != 0:
         assert time.monotonic() < deadline, installation.voxtral("status").stdout
         time.sleep(1)
-    back = installation.ask("transcribe", "--backend", "voxtral", str(golden.path))["results"][0]["transcript"]
+    back = installation.ask("transcribe", "--backend", "voxtral", golden_path(installation, golden))["results"][0][
+        "transcript"
+    ]
     assert word_error_rate(golden.text, back["text"]) == 0
     assert installation.ask("status")["services"][0]["restarts"] >= 1
 
@@ -137,7 +146,7 @@ def test_bad_files_are_named_and_the_good_ones_still_answered(installation: Inst
     empty.write_bytes(b"")
     noise.write_bytes(b"this is not sound" * 100)
     golden = golden_clips()[0]
-    files = [str(empty), str(noise), "/nowhere/at/all.wav", str(golden.path)]
+    files = [str(empty), str(noise), "/nowhere/at/all.wav", golden_path(installation, golden)]
     answer = installation.ask("transcribe", "--backend", "voxtral", *files, status=1)
     *bad, good = answer["results"]
     assert [result["error"]["category"] for result in bad] == ["audio"] * 3
