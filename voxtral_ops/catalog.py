@@ -55,9 +55,7 @@ class CatalogModel(BaseModel):
     def bundled_path(self) -> Path:
         """Where the shipped checkpoint lies. Raises ConfigurationError for a model that is not shipped."""
         if not self.bundled:
-            raise ConfigurationError(
-                f"{self.name} is not shipped with voxtral_ops", hint="fetch it from the hub"
-            )
+            raise ConfigurationError(f"{self.name} is not shipped with voxtral_ops", hint="fetch it from the hub")
         return DATA / self.name
 
 

@@ -16,7 +16,8 @@ PLAYBOOK = """
   tasks:
     - name: install | Report from inside
       ansible.builtin.command: >-
-        {python} -c "from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report; report('half way', 0.5)"
+        {python} -c "from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report;
+        report('half way', 0.5)"
       changed_when: true
     - name: A secret
       ansible.builtin.set_fact:
@@ -77,7 +78,7 @@ def test_a_playbook_that_is_no_playbook_says_so(play: Path) -> None:
 
 
 def test_closing_the_stream_ends_the_run(play: Path) -> None:
-    play.write_text(play.read_text().replace("-c \"from", "-c \"import time; time.sleep(60); from"))
+    play.write_text(play.read_text().replace('-c "from', '-c "import time; time.sleep(60); from'))
     stream = run_playbook(play, play.parent / "hosts.yml", {"fails": False, "word": ""})
     assert next(stream).kind == "play"
     stream.close()  # type: ignore[attr-defined]

@@ -14,7 +14,14 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-MODULES = {"torch": "torch", "soundfile": "soundfile", "soxr": "soxr", "av": "av", "scipy": "scipy", "mistral-common": "mistral_common"}
+MODULES = {
+    "torch": "torch",
+    "soundfile": "soundfile",
+    "soxr": "soxr",
+    "av": "av",
+    "scipy": "scipy",
+    "mistral-common": "mistral_common",
+}
 # Read, not imported: importing vLLM takes tens of seconds.
 DISTRIBUTIONS = ("vllm", "transformers", *MODULES)
 
@@ -42,7 +49,7 @@ def broken_imports() -> dict[str, str]:
     for name, module in wanted.items():
         try:
             importlib.import_module(module)
-        except Exception as error:  # noqa: BLE001 - a broken native library raises anything
+        except Exception as error:  # a broken native library raises anything
             broken[name] = f"{type(error).__name__}: {error}"
     return broken
 
@@ -57,8 +64,10 @@ def decoded_seconds(data: bytes) -> float:
     except soundfile.LibsndfileError:
         import av  # noqa: PLC0415
 
-        with av.open(io.BytesIO(data)) as container:
-            return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+        with av.open(io.BytesIO(data), mode="r") as container:
+            return float(
+                sum(frame.samples / frame.sample_rate for frame in container.decode(container.streams.audio[0]))
+            )
 
 
 def main(clips: list[str]) -> int:
@@ -69,7 +78,7 @@ def main(clips: list[str]) -> int:
     for clip in map(Path, clips):
         try:
             decoded[clip.name] = round(decoded_seconds(clip.read_bytes()), 3)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this format does not work here
+        except Exception as error:  # whatever it is, this format does not work here
             undecoded[clip.name] = f"{type(error).__name__}: {error}"
     report = {"python": platform.python_version(), "versions": versions(), "broken": broken}
     print(json.dumps({**report, "decoded": decoded, "undecoded": undecoded}))  # noqa: T201

@@ -50,13 +50,21 @@ def verify_engine(venv: Path, clips: Sequence[Path], timeout: float = 300) -> En
         raise HostError(f"there is no engine in {venv}", hint="install one: voxtral-ops up", path=str(venv))
     try:
         result = subprocess.run(
-            [str(python), "-I", str(PROBE), *map(str, clips)], capture_output=True, text=True, timeout=timeout, check=False
+            [str(python), "-I", str(PROBE), *map(str, clips)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         return EngineReport(engine=venv.resolve().name, **json.loads(result.stdout))
     except subprocess.TimeoutExpired as error:
-        raise HostError(f"the engine in {venv} did not answer in {timeout:.0f} s", hint="is the disk hanging?") from error
+        raise HostError(
+            f"the engine in {venv} did not answer in {timeout:.0f} s", hint="is the disk hanging?"
+        ) from error
     except (json.JSONDecodeError, ValidationError, TypeError) as error:
         last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise HostError(
-            f"the engine in {venv} is broken: {last}", hint=f"remove {venv} and run voxtral-ops up again", path=str(venv)
+            f"the engine in {venv} is broken: {last}",
+            hint=f"remove {venv} and run voxtral-ops up again",
+            path=str(venv),
         ) from error

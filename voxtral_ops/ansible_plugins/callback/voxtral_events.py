@@ -38,7 +38,9 @@ class CallbackModule(CallbackBase):
         clean = {} if getattr(result, "_task", None) is not None and result._task.no_log else result._result
         kept = {key: clean[key] for key in KEPT if clean.get(key) not in (None, "")}
         facts = clean.get("ansible_facts") or {}
-        kept.update({key: value for source in (clean, facts) for key, value in source.items() if key.startswith("voxtral_")})
+        kept.update(
+            {key: value for source in (clean, facts) for key, value in source.items() if key.startswith("voxtral_")}
+        )
         task = result._task
         role = task._role.get_name() if task._role else None
         self._emit(event, host=result._host.get_name(), task=task.get_name(), role=role, result=kept, **more)
