@@ -1,4 +1,4 @@
-"""Build a virtual environment from a hash-locked list: it becomes whole and stamped, or is none. Standard library only."""
+"""Build a virtual environment from a hash-locked list: whole and stamped, or not at all. Standard library only."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def main() -> None:
     if code:
         module.fail_json(
             msg=f"{manager.line.split()[0]} could not install {words}",
-            hint="is the distribution's mirror reachable, and is no other installation running? its own words are below",
+            hint="is the distribution's mirror reachable, and is no other installation running?",
             stderr="\n".join((out + error).strip().splitlines()[-15:]),
             rc=code,
             voxtral_packages=missing,

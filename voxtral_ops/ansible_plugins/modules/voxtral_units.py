@@ -50,7 +50,7 @@ voxtral_units:
   description: What was written, stopped and (re)started.
   type: dict
   returned: always
-  sample: {written: [], stopped: [], started: []}
+  sample: {written: [], stopped: [], enabled: [], started: {}}
 hint:
   description: What to do about a failure.
   type: str
@@ -89,30 +89,36 @@ class Systemd:
         return dict(line.partition("=")[::2] for line in out.splitlines())
 
 
-def is_stale(shown: dict, places: list) -> bool:
-    """Whether a running unit was started before the newest of its files was written."""
+def why_start(written: bool, shown: dict, places: list) -> str:
+    """Why a unit has to be (re)started, or nothing. One that runs must not be older than what it was started from."""
+    if written:
+        return "its unit file changed"
+    if shown.get("ActiveState") != "active":
+        return f"it is {shown.get('ActiveState') or 'not there'}"
     monotonic = int(shown.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
     started = time.time() - (time.monotonic() - monotonic)
-    return any(place.lstat().st_mtime > started for place in places if place.is_symlink() or place.exists())
+    newer = [place.name for place in places if place.lstat().st_mtime > started]
+    return f"it was started before {', '.join(newer)} changed" if newer else ""
 
 
 def survey(systemd: Systemd, units: dict, instances: dict) -> tuple:
-    """What has to be written, stopped, enabled and started."""
-    written = [
-        name
-        for name, text in units.items()
-        if not (UNITS / name).is_file() or (UNITS / name).read_text(encoding="utf-8") != text
-    ]
+    """What has to be written, stopped, enabled and (re)started; the last with the reason."""
+    written = [name for name, text in units.items() if not is_now(UNITS / name, text)]
     others = sorted(path.name for path in UNITS.glob(PATTERN) if path.name not in units)
-    enable, start = [], []
+    enable, begin = [], {}
     for name in units:
         shown = systemd.show(name)
-        places = [UNITS / name, *Path(instances[name]).glob("*")]
+        why = why_start(name in written, shown, [UNITS / name, *sorted(Path(instances[name]).glob("*"))])
         if shown.get("UnitFileState") != "enabled":
             enable.append(name)
-        if name in written or shown.get("ActiveState") != "active" or is_stale(shown, places):
-            start.append(name)
-    return written, others, enable, start
+        if why:
+            begin[name] = why
+    return written, others, enable, begin
+
+
+def is_now(path: Path, text: str) -> bool:
+    """Whether the unit file is as it should be."""
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def write(name: str, text: str) -> None:
@@ -160,7 +166,7 @@ def main() -> None:
     written, others, enable, begin = survey(systemd, units, instances)
     result = {
         "changed": bool(written or others or enable or begin),
-        "voxtral_units": {"written": written, "stopped": others, "started": begin},
+        "voxtral_units": {"written": written, "stopped": others, "enabled": enable, "started": begin},
     }
     if module._diff:
         result["diff"] = [
@@ -193,7 +199,7 @@ def main() -> None:
     except VoxtralError as error:
         words = "\n".join(str(line) for line in error.details.get("last_words", ()))
         module.fail_json(msg=error.message, hint=error.hint, stderr=words, **{**result, "changed": True})
-    module.exit_json(msg=f"{len(begin)} started" if begin else "all run", **result)
+    module.exit_json(msg="; ".join(f"started {name}: {why}" for name, why in begin.items()) or "all run", **result)
 
 
 if __name__ == "__main__":
