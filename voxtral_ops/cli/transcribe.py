@@ -63,11 +63,19 @@ def run(args: argparse.Namespace) -> int:
             outcome = _outcome(manager, file, args.language)
             outcomes.append(outcome)
             _tell(outcome, args)
+    _tell_of_demonstration(outcomes)
     good = sum(outcome.error is None for outcome in outcomes)
     emit(args, {"ok": good == len(outcomes), "results": [outcome.as_dict() for outcome in outcomes]}, "")
     if good == len(outcomes):
         return 0
     return 1 if good else 2
+
+
+def _tell_of_demonstration(outcomes: list[Outcome]) -> None:
+    """Say once, however many recordings it heard, that the model knows little."""
+    models = {outcome.transcript.model for outcome in outcomes if outcome.transcript and outcome.transcript.demonstration}
+    for model in sorted(models):
+        say(f"{colour('note:', '1;33')}  {model} is a demonstration model: it knows only its own commands")
 
 
 def _outcome(manager: VoxtralManager, file: str, language: str | None) -> Outcome:
@@ -98,8 +106,6 @@ def _tell(outcome: Outcome, args: argparse.Namespace) -> None:
     if transcript.fallback_reason:
         answered = f"{transcript.fallback_reason}; Whisper {transcript.model} answered"
         say(f"{colour('note:', '1;33')}  {outcome.file}: {answered}")
-    elif transcript.demonstration:
-        say(f"{colour('note:', '1;33')}  {transcript.model} is a demonstration model: it knows only its own commands")
     if not transcript.text:
         say(f"{colour('note:', '1;33')}  {outcome.file}: {transcript.model} heard no speech")
     if not args.json:
