@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+
+# The package that this plugin belongs to, whether it is installed beside Ansible or lies in a checkout.
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 # The system's own Python first: a name on PATH may be a version manager's shim. Anything from 3.9 on will do.
 START = (

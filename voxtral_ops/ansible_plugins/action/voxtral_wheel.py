@@ -19,6 +19,9 @@ from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 
+# The package that this plugin belongs to, whether it is installed beside Ansible or lies in a checkout.
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
 PARTS = ("voxtral_ops", "playbooks", "roles", "pyproject.toml", "ansible.cfg", "README.md", "LICENSE")
 
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
+
+# The package that this plugin belongs to, whether it is installed beside Ansible or lies in a checkout.
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 
 def _plain(value):
