@@ -24,7 +24,7 @@ def _build(options: argparse.Namespace) -> None:
         threads=options.threads,
         scale=options.scale,
         resume=options.resume,
-        until=options.until,
+        minutes=options.minutes,
         log=log,
     )
 
@@ -62,7 +62,7 @@ def main() -> None:
     build.add_argument("out", type=Path)
     build.add_argument("--state", type=Path, help="where the state after each stage is kept (OUT.state)")
     build.add_argument("--resume", action="store_true", help="go on after the last finished stage")
-    build.add_argument("--until", type=int, default=4, help="the last stage to train")
+    build.add_argument("--minutes", type=float, default=60, help="the longest that a stage may take")
     build.add_argument("--seed", type=int, default=0)
     build.add_argument("--threads", type=int, default=1, help="more do not help at this size")
     build.add_argument(

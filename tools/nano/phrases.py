@@ -18,7 +18,7 @@ class Call:
     """A function call that carries out a command."""
 
     name: str
-    arguments: Mapping[str, str | int]
+    arguments: Mapping[str, str | int] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Command:
     spoken: str
     topic: str
     summary: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict, hash=False)
     call: Call | None = None
     question: bool = False
 

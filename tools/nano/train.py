@@ -29,10 +29,8 @@ STAGES = (
     Stage("words", 1300, 4, 32, 2e-3),
     # Whole chunks, several commands in one, questions and calls.
     Stage("questions", 650, CHUNK_SECONDS, 16, 1.2e-3, (0.88, 0.12, 0), 0.55, 0.3, 2, 8, 0.5),
-    # Recordings of two and three chunks.
-    Stage("long", 350, CHUNK_SECONDS, 18, 1e-3, (0.4, 0.35, 0.25), 0.6, 0.15, 2, 8, 0.5),
-    # Mostly questions and calls, at a low rate.
-    Stage("finish", 280, CHUNK_SECONDS, 12, 6e-4, (0.7, 0.18, 0.12), 0.35, 0.1, 3, 8, 0.3),
+    # Recordings of up to three chunks, mostly questions and calls.
+    Stage("long", 300, CHUNK_SECONDS, 12, 1e-3, (0.55, 0.25, 0.2), 0.45, 0.12, 3, 8, 0.4),
 )
 _WARMUP_STEPS = 150
 _CLIPS_PER_COMMAND, _SENTENCES = 60, 6000
@@ -102,9 +100,16 @@ def _feed(batches: Batches, stage: Stage, steps: int) -> queue.Queue[Batch]:
 
 
 def run_stage(
-    model: Voxtral, heads: nn.ModuleDict, batches: Batches, stage: Stage, steps: int, log: Log
+    model: Voxtral,
+    heads: nn.ModuleDict,
+    batches: Batches,
+    stage: Stage,
+    *,
+    steps: int,
+    minutes: float,
+    log: Log,
 ) -> None:
-    """Train for one stage."""
+    """Train for one stage, which ends after its steps or its time; the rate falls to its end either way."""
     parameters = [*model.parameters(), *heads.parameters()]
     groups = [
         {"params": [value for value in parameters if value.ndim > 1], "weight_decay": 0.05},
@@ -113,17 +118,19 @@ def run_stage(
     optimiser = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98))
     filled, started, reports = _feed(batches, stage, steps), time.monotonic(), []
     model.train()
+    warmup = min(_WARMUP_STEPS, steps / 5)
     for step in range(1, steps + 1):
-        cosine = 0.5 * (1 + math.cos(math.pi * step / steps)) * 0.97 + 0.03
+        done = min(1.0, max(step / steps, (time.monotonic() - started) / 60 / minutes))
+        cosine = 0.5 * (1 + math.cos(math.pi * done)) * 0.97 + 0.03
         for group in optimiser.param_groups:
-            group["lr"] = stage.rate * min(1.0, step / _WARMUP_STEPS) * cosine
+            group["lr"] = stage.rate * min(1.0, step / warmup) * cosine
         loss, report = step_loss(model, heads, filled.get(), stage.frame_weight)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         reports.append(report)
-        if step % 50 == 0 or step == steps:
+        if step % 50 == 0 or done == 1:
             mean = [
                 statistics.fmean([v for v in column if v == v] or [math.nan])
                 for column in zip(*reports, strict=True)
@@ -135,6 +142,8 @@ def run_stage(
                 f" frames' words {mean[3]:.3f}, phones {mean[4]:.3f}"
             )
             reports = []
+        if done == 1:
+            break
     model.eval()
 
 
@@ -157,7 +166,15 @@ def check(model: Voxtral, prompts: Prompts, every: int = 2) -> str:
 
 
 def build(
-    out: Path, *, state: Path, seed: int, threads: int, scale: float, resume: bool, until: int, log: Log
+    out: Path,
+    *,
+    state: Path,
+    seed: int,
+    threads: int,
+    scale: float,
+    minutes: float,
+    resume: bool,
+    log: Log,
 ) -> None:
     """Synthesise, train every stage, and export after each of them."""
     check_functions()
@@ -174,7 +191,7 @@ def build(
     model, heads = Voxtral(PARAMS), frame_heads(len(pool.phones))
     initialise(model)
     log(f"{sum(value.numel() for value in model.parameters())} parameters")
-    for number, stage in enumerate(STAGES[:until], 1):
+    for number, stage in enumerate(STAGES, 1):
         saved = state / f"stage-{number}.pt"
         if resume and saved.exists():
             content = torch.load(saved, weights_only=True)
@@ -183,9 +200,8 @@ def build(
             log(f"stage {number} ({stage.name}) taken from {saved}")
             continue
         log(f"stage {number}: {stage}")
-        run_stage(
-            model, heads, Batches(pool, prompts, seed + number), stage, max(2, int(stage.steps * scale)), log
-        )
+        steps, batches = max(2, int(stage.steps * scale)), Batches(pool, prompts, seed + number)
+        run_stage(model, heads, batches, stage, steps=steps, minutes=minutes, log=log)
         torch.save({"model": model.state_dict(), "heads": heads.state_dict()}, saved)
         export(model, out)
         log(f"stage {number} done: {check(model, prompts)}")
