@@ -1,4 +1,4 @@
-"""The modules that run with the toolkit's interpreter: weights, whisper's weights, preflight, verify, gate, server."""
+"""The modules that run with the toolkit's interpreter: weights, whisper's weights, verify, gate, server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,6 @@ def test_on_an_untouched_host_check_mode_tells_what_would_come(run_module, tmp_p
         "voxtral_whisper_weights", _check=True, root=str(tmp_path), uv="/u/uv", link="/w/current", venv="/w/1"
     )
     assert told["changed"] is True
-    assert run_module("voxtral_preflight", _check=True, profile={}, plan={}, layout={})["changed"] is False
 
 
 def test_whispers_link_follows_the_weights(run_module, tmp_path, monkeypatch):
@@ -240,23 +239,3 @@ def test_a_start_that_fails_says_why(run_module, tmp_path, manager, layout, erro
     assert failed["failed"] is True
     assert failed["msg"] == error.message
     assert failed["hint"] == error.hint
-
-
-def test_preflight_on_the_host_fails_with_the_cure_and_lets_pass_what_the_roles_mend(run_module, monkeypatch, layout):
-    import voxtral_ops.hardware.profile
-    import voxtral_ops.planning
-    from voxtral_ops.planning import Finding
-
-    findings = (
-        Finding(check="disk", ok=False, detail="1 GB free", hint="free 3 GB"),
-        Finding(check="libnuma", ok=False, detail="missing", hint="apt"),
-    )
-    monkeypatch.setattr(voxtral_ops.planning, "preflight", lambda profile, plan, layout: findings)
-    monkeypatch.setattr(voxtral_ops.hardware.profile.Profile, "model_validate", classmethod(lambda cls, raw: None))
-    monkeypatch.setattr(voxtral_ops.planning.Plan, "model_validate", classmethod(lambda cls, raw: None))
-    plan = {"instances": []}
-    failed = run_module("voxtral_preflight", profile={}, plan=plan, layout=layout, curable=["libnuma"])
-    assert failed["msg"] == "disk: 1 GB free"
-    assert failed["hint"] == "free 3 GB"
-    passed = run_module("voxtral_preflight", profile={}, plan=plan, layout=layout, curable=["libnuma", "disk"])
-    assert passed["changed"] is False

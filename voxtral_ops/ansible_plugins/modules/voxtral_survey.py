@@ -74,10 +74,4 @@ voxtral_hardware_findings:
   elements: dict
   returned: success
   sample: [{check: memory, ok: true, detail: 21 GiB free, hint: ""}]
-voxtral_hardware_curable:
-  description: Names of checks whose findings the roles mend on this host.
-  type: list
-  elements: str
-  returned: success
-  sample: [libnuma, python]
 """
