@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "main").mkdir()
     monkeypatch.setattr(module, "UNITS", folder)
     module.said = []
-    module.shown = {"ActiveState": "inactive", "UnitFileState": "", "ExecMainStartTimestampMonotonic": "0"}
+    module.shown = {"ActiveState": "inactive", "UnitFileState": ""}
     module.started = []
 
     def do(self, *words):
@@ -37,12 +35,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> dict[str, object]:
-    return {"units": {NAME: TEXT}, "instances": {NAME: str(tmp_path / "main")}}
-
-
-def running(started: float) -> dict[str, str]:
-    microseconds = int((time.monotonic() - (time.time() - started)) * 1e6)
-    return {"ActiveState": "active", "UnitFileState": "enabled", "ExecMainStartTimestampMonotonic": str(microseconds)}
+    return {"units": {NAME: TEXT}, "instances": {NAME: str(tmp_path / "main")}, "marks": str(tmp_path / "marks")}
 
 
 def test_a_first_run_writes_reloads_enables_and_starts_once(run_module, units, arguments):
@@ -53,22 +46,41 @@ def test_a_first_run_writes_reloads_enables_and_starts_once(run_module, units, a
     assert units.started == [NAME]
 
 
+RUNNING = {"ActiveState": "active", "UnitFileState": "enabled"}
+
+
 def test_a_second_run_does_nothing(run_module, units, arguments):
-    (units.UNITS / NAME).write_text(TEXT)
-    units.shown = running(time.time() + 5)
+    run_module("voxtral_units", _module=units, **arguments)
+    units.said, units.started, units.shown = [], [], RUNNING
     done = run_module("voxtral_units", _module=units, **arguments)
     assert done["changed"] is False
     assert (units.said, units.started) == ([], [])
 
 
-def test_a_unit_older_than_its_files_is_restarted_even_when_nothing_changed_now(run_module, units, arguments, tmp_path):
-    (units.UNITS / NAME).write_text(TEXT)
-    os.utime(units.UNITS / NAME, (1, 1))
-    units.shown = running(time.time() - 60)
+def test_a_change_of_the_instance_restarts_it(run_module, units, arguments, tmp_path):
+    run_module("voxtral_units", _module=units, **arguments)
+    units.started, units.shown = [], RUNNING
     (tmp_path / "main" / "env").write_text("A=1\n")
     done = run_module("voxtral_units", _module=units, **arguments)
     assert done["voxtral_units"]["written"] == []
-    assert done["voxtral_units"]["started"] == {NAME: "it was started before env changed"}
+    assert done["voxtral_units"]["started"] == {NAME: "what it is started from has changed"}
+    assert units.started == [NAME]
+
+
+def test_a_run_that_was_interrupted_between_writing_and_restarting_is_made_good(run_module, units, arguments):
+    run_module("voxtral_units", _module=units, **arguments)
+    units.started, units.shown = [], RUNNING
+    changed = {**arguments, "units": {NAME: "[Unit]\nDescription=new\n"}}
+    (units.UNITS / NAME).write_text(changed["units"][NAME])  # written, and then the power failed
+    run_module("voxtral_units", _module=units, **changed)
+    assert units.started == [NAME]
+
+
+def test_a_unit_that_stands_still_is_started(run_module, units, arguments):
+    run_module("voxtral_units", _module=units, **arguments)
+    units.started, units.shown = [], {**RUNNING, "ActiveState": "failed"}
+    done = run_module("voxtral_units", _module=units, **arguments)
+    assert done["voxtral_units"]["started"] == {NAME: "it is failed"}
 
 
 def test_the_units_of_another_release_are_stopped_and_removed_first(run_module, units, arguments):

@@ -26,6 +26,10 @@ options:
     description: The unit's name to its instance's directory.
     type: dict
     required: true
+  marks:
+    description: A folder that keeps, for each unit, the digest of what it was last started from.
+    type: path
+    required: true
   timeout:
     description: How many seconds a start may take.
     type: int
@@ -57,6 +61,8 @@ hint:
   returned: failure
 """
 
+import hashlib
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -84,31 +90,36 @@ class Systemd:
 
     def show(self, unit: str) -> dict:
         """The properties that decide; all empty for a unit that is not there."""
-        names = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic,NeedDaemonReload"
-        _, out, _ = self.module.run_command(["systemctl", "show", unit, f"--property={names}"])
+        _, out, _ = self.module.run_command(["systemctl", "show", unit, "--property=ActiveState,UnitFileState"])
         return dict(line.partition("=")[::2] for line in out.splitlines())
 
 
-def why_start(written: bool, shown: dict, places: list) -> str:
-    """Why a unit has to be (re)started, or nothing. One that runs must not be older than what it was started from."""
-    if written:
-        return "its unit file changed"
+def digest(text: str, directory: Path) -> str:
+    """What a unit is started from: its own text, and its instance's files and links."""
+    found = hashlib.sha256(text.encode())
+    for path in sorted(directory.glob("*")):
+        body = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        found.update(path.name.encode() + b"\0" + body + b"\0")
+    return found.hexdigest()
+
+
+def why_start(shown: dict, mark: Path, wanted: str) -> str:
+    """Why a unit has to be (re)started, or nothing. The mark says what it was last started from."""
     if shown.get("ActiveState") != "active":
         return f"it is {shown.get('ActiveState') or 'not there'}"
-    monotonic = int(shown.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
-    started = time.time() - (time.monotonic() - monotonic)
-    newer = [place.name for place in places if place.lstat().st_mtime > started]
-    return f"it was started before {', '.join(newer)} changed" if newer else ""
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != wanted:
+        return "what it is started from has changed"
+    return ""
 
 
-def survey(systemd: Systemd, units: dict, instances: dict) -> tuple:
+def survey(systemd: Systemd, units: dict, instances: dict, marks: Path) -> tuple:
     """What has to be written, stopped, enabled and (re)started; the last with the reason."""
     written = [name for name, text in units.items() if not is_now(UNITS / name, text)]
     others = sorted(path.name for path in UNITS.glob(PATTERN) if path.name not in units)
     enable, begin = [], {}
-    for name in units:
+    for name, text in units.items():
         shown = systemd.show(name)
-        why = why_start(name in written, shown, [UNITS / name, *sorted(Path(instances[name]).glob("*"))])
+        why = why_start(shown, marks / name, digest(text, Path(instances[name])))
         if shown.get("UnitFileState") != "enabled":
             enable.append(name)
         if why:
@@ -121,12 +132,13 @@ def is_now(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
-def write(name: str, text: str) -> None:
-    """One unit file, wholly or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=UNITS, prefix=".voxtral-", delete=False, encoding="utf-8") as stream:
+def write(path: Path, text: str) -> None:
+    """One file, wholly or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".new-", delete=False, encoding="utf-8") as stream:
         stream.write(text)
     Path(stream.name).chmod(0o644)
-    Path(stream.name).replace(UNITS / name)
+    Path(stream.name).replace(path)
 
 
 def start(systemd: Systemd, name: str, directory: str, timeout: int) -> None:
@@ -158,12 +170,13 @@ def main() -> None:
     arguments = {
         "units": {"type": "dict", "required": True},
         "instances": {"type": "dict", "required": True},
+        "marks": {"type": "path", "required": True},
         "timeout": {"type": "int", "default": 600},
     }
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
-    units, instances = module.params["units"], module.params["instances"]
+    units, instances, marks = module.params["units"], module.params["instances"], Path(module.params["marks"])
     systemd = Systemd(module)
-    written, others, enable, begin = survey(systemd, units, instances)
+    written, others, enable, begin = survey(systemd, units, instances, marks)
     result = {
         "changed": bool(written or others or enable or begin),
         "voxtral_units": {"written": written, "stopped": others, "enabled": enable, "started": begin},
@@ -183,12 +196,13 @@ def main() -> None:
     from voxtral_ops.errors import VoxtralError
 
     for name in written:
-        write(name, units[name])
+        write(UNITS / name, units[name])
     for name in others:
         # They may hold the port; two releases side by side are a rollout's business.
         report(f"draining {name}", None)
         systemd.do("disable", "--now", name)
         (UNITS / name).unlink()
+        (marks / name).unlink(missing_ok=True)
     if written or others:
         systemd.do("daemon-reload")
     if enable:
@@ -196,6 +210,7 @@ def main() -> None:
     try:
         for name in begin:
             start(systemd, name, instances[name], module.params["timeout"])
+            write(marks / name, digest(units[name], Path(instances[name])))
     except VoxtralError as error:
         words = "\n".join(str(line) for line in error.details.get("last_words", ()))
         module.fail_json(msg=error.message, hint=error.hint, stderr=words, **{**result, "changed": True})
