@@ -60,8 +60,8 @@ def decode(opened: Opened, limits: AudioLimits) -> Audio:
             io_open=_refuse,
         ) as container:
             return _decode(opened, container, limits)
-    except AudioError:
-        raise
+    except (AudioError, TypeError, AttributeError, NameError):
+        raise  # the latter are faults of ours: a recording is never blamed for them
     except MemoryError as error:
         raise AudioError(f"{opened.name} needs more memory than there is", hint="cut it into parts") from error
     except Exception as error:
@@ -151,7 +151,7 @@ def _check_shape(name: str, frame: av.AudioFrame, limits: AudioLimits) -> None:
 def _resampler() -> Any:
     import av  # noqa: PLC0415
 
-    return av.AudioResampler(format="flt", layout="mono", rate=RATE, frame_size=RATE, threads=1)
+    return av.AudioResampler(format="flt", layout="mono", rate=RATE, frame_size=RATE)
 
 
 def _collect(sound: _Sound, frames: list[Any], name: str, limits: AudioLimits) -> None:

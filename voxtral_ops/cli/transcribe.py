@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell_of_demonstration(outcomes: list[Outcome]) -> None:
     """Say once, however many recordings it heard, that the model knows little."""
-    models = {outcome.transcript.model for outcome in outcomes if outcome.transcript and outcome.transcript.demonstration}
-    for model in sorted(models):
+    heard = [outcome.transcript for outcome in outcomes if outcome.transcript is not None]
+    for model in sorted({transcript.model for transcript in heard if transcript.demonstration}):
         say(f"{colour('note:', '1;33')}  {model} is a demonstration model: it knows only its own commands")
 
 
