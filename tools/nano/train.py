@@ -31,6 +31,8 @@ STAGES = (
     Stage("questions", 650, CHUNK_SECONDS, 16, 1.2e-3, (0.88, 0.12, 0), 0.55, 0.3, 2, 8, 0.5),
     # Recordings of up to three chunks, mostly questions and calls.
     Stage("long", 300, CHUNK_SECONDS, 12, 1e-3, (0.55, 0.25, 0.2), 0.45, 0.12, 3, 8, 0.4),
+    # Calls, one command at a time.
+    Stage("calls", 160, CHUNK_SECONDS, 10, 1e-3, (1.0, 0, 0), 0.15, 0.05, 1, 10, 0.3),
 )
 _WARMUP_STEPS = 150
 _CLIPS_PER_COMMAND, _SENTENCES = 60, 6000
