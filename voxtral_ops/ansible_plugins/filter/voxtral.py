@@ -76,9 +76,12 @@ def voxtral_packages(raw_profile: dict, build: str | None = None, interpreter: s
     system = find_system(profile)
     if system is None:
         return []
-    needs = []
-    if build:
-        needs += [need for need in required_needs(build) if need != "numa" or not profile.libraries.get("libnuma.so.1")]
+    here = {
+        "numa": profile.libraries.get("libnuma.so.1", False),
+        "compiler": profile.compiler is not None,
+        "certificates": profile.certificates,
+    }
+    needs = [need for need in required_needs(build) if not here.get(need)] if build else []
     if (
         interpreter
         and interpreter.startswith("/usr/bin/")
