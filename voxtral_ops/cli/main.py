@@ -122,5 +122,6 @@ def _report(error: Exception, args: argparse.Namespace) -> int:
         emit(args, {"ok": False, "error": error.as_dict()}, "")
         say(f"{colour('error:', '1;31')} {error.message}")
         if error.hint:
-            say(f"{colour('hint:', '1;36')}  {error.hint}")
+            # A hint that names our command names it as it was typed.
+            say(f"{colour('hint:', '1;36')}  {error.hint.replace('voxtral-ops ', program_name() + ' ')}")
     return 2
