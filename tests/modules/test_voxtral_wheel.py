@@ -27,6 +27,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkouts_wheel_carries_what_provisions(built):
     names = set(zipfile.ZipFile(built).namelist())
     assert "voxtral_ops/_provision/playbooks/site.yml" in names
+    assert "voxtral_ops/_provision/inventory/local/hosts.yml" in names
     assert "voxtral_ops/_provision/roles/voxtral_engine/files/cpu.txt" in names
     assert "voxtral_ops/ansible_plugins/modules/voxtral_venv.py" in names
     assert built.stat().st_mode & 0o777 == 0o644

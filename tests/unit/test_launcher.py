@@ -63,10 +63,7 @@ def test_a_named_interpreter_that_does_not_answer_is_named(checkout: Path) -> No
 
 def test_python_without_venv_names_the_package(checkout: Path) -> None:
     program(checkout, "apt-get", "exit 0")
-    answer = (
-        'case "$*" in *venv*) echo "No module named ensurepip" >&2; exit 1;; '
-        '*%d*) echo 3.12;; *) echo "$0";; esac'
-    )
+    answer = 'case "$*" in *venv*) echo "No module named ensurepip" >&2; exit 1;; *%d*) echo 3.12;; *) echo "$0";; esac'
     program(checkout, "python3.12", answer)
     result = launch(checkout, "version")
     assert result.returncode == 2

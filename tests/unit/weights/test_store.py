@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -133,9 +135,20 @@ def test_a_private_checkpoint_becomes_readable_for_the_service(
     assert {path.stat().st_mode & 0o777 for path in store.path(model).iterdir()} == {0o644}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_right_to_write(model: ReleaseModel, folder: Path, tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o555)
-    with pytest.raises(HostError, match="cannot be written"):
-        WeightsStore(closed / "models").install(model, DirectorySource(folder))
+def test_no_right_to_write(model: ReleaseModel, folder: Path) -> None:
+    # Root may write everywhere, so the store is used as nobody, in a place that nobody can look into.
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as place:
+        source, closed = Path(place) / "source", Path(place) / "closed"
+        shutil.copytree(folder, source)
+        closed.mkdir(mode=0o555)
+        Path(place).chmod(0o755)
+        source.chmod(0o755)
+        if root:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(HostError, match="cannot be written"):
+                WeightsStore(closed / "models").install(model, DirectorySource(source))
+        finally:
+            if root:
+                os.seteuid(0)
