@@ -67,6 +67,7 @@ class Stage:
     questions: int = 0  # questions asked about each recording, besides its transcript
     tool_rows: int = 0  # recordings of a batch that are also heard beside declared functions
     frame_weight: float = 1.0  # of the words and phones per frame in the loss
+    tool_groups: int = 1  # how many sets of functions these are heard beside
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class Batches:
         recordings = [self._recording(stage, chunks) for _ in range(count)]
         frames = int(stage.chunk_seconds * chunks * FRAMES_PER_SECOND)
         groups = [self._plain_rows(recordings, frames, stage.questions)]
-        if stage.tool_rows:
-            groups.append(self._tool_rows(recordings, frames, max(1, stage.tool_rows // chunks)))
+        for _ in range(stage.tool_groups if stage.tool_rows else 0):
+            groups.append(self._tool_rows(recordings, frames, max(2, stage.tool_rows // chunks)))
         return Batch(
             torch.stack([torch.stack(recording.mel.chunk(chunks, -1)) for recording in recordings]),
             tuple(groups),
@@ -202,7 +203,7 @@ class Batches:
         """A task to ask about; facts that are stated come up more often than they would by chance."""
         stated = [fact for fact in FACTS if any(fact in command.facts for command in commands)]
         chance = self._random.random()
-        if chance < 0.34:
+        if chance < 0.28:
             return "summary"
         if chance < 0.46:
             return "topic"
@@ -240,13 +241,29 @@ class Batches:
                 about.append(index)
         return _rows(rows, about, None)
 
+    def _offered(self, recordings: Sequence[Recording]) -> list[str]:
+        """Functions to declare: some that the recordings need, others that they do not."""
+        total = len(FUNCTION_NAMES)
+        size = self._random.choice((1, 2, 3, 3, 3, 4, 5, 6, 8, total, total, total, total))
+        spoken = [command.call for recording in recordings for command in recording.commands or ()]
+        needed = list(dict.fromkeys(call.name for call in spoken if call))
+        offered = self._random.sample(needed, min(len(needed), self._random.randint((size + 1) // 2, size)))
+        others = [name for name in FUNCTION_NAMES if name not in offered]
+        offered += self._random.sample(others, size - len(offered))
+        self._random.shuffle(offered)
+        return offered if self._random.random() < 0.6 else sorted(offered, key=FUNCTION_NAMES.index)
+
     def _tool_rows(self, recordings: Sequence[Recording], frames: int, count: int) -> Rows:
         """Rows that all come after the same declared functions, so that these are read only once."""
-        size = self._random.choice((1, 2, 3, 4, 6, 8, len(FUNCTION_NAMES), len(FUNCTION_NAMES)))
-        offered = self._random.sample(FUNCTION_NAMES, size)
+        offered = self._offered(recordings)
         fitting = [index for index, recording in enumerate(recordings) if recording.commands is not None]
+        self._random.shuffle(fitting)
+        # Half of them call something: "No command." must not be the safe answer.
+        called = [index for index in fitting if calls(recordings[index].commands or (), offered)]
+        chosen = called[: (count + 1) // 2]
+        chosen += [index for index in fitting if index not in chosen][: count - len(chosen)]
         rows, about = [], []
-        for index in fitting[:count] or [0]:
+        for index in chosen or [0]:
             recording = recordings[index]
             if recording.commands is None:  # nothing but random sentences in this batch
                 prompt, said = self._asked(recording, frames, "transcribe")

@@ -33,6 +33,8 @@ STAGES = (
     Stage("long", 300, CHUNK_SECONDS, 12, 1e-3, (0.55, 0.25, 0.2), 0.45, 0.12, 3, 8, 0.4),
     # Calls, one command at a time.
     Stage("calls", 160, CHUNK_SECONDS, 10, 1e-3, (1.0, 0, 0), 0.15, 0.05, 1, 10, 0.3),
+    # Everything, and each recording beside several sets of functions: which call it is, and when it is none.
+    Stage("balance", 500, CHUNK_SECONDS, 10, 8e-4, (0.7, 0.2, 0.1), 0.35, 0.05, 1, 6, 0.3, 3),
 )
 _WARMUP_STEPS = 150
 _CLIPS_PER_COMMAND, _SENTENCES = 60, 6000
@@ -85,7 +87,8 @@ def step_loss(
     word_loss, words_right = _frame_loss(word_scores, batch.words)
     phone_loss, phones_right = _frame_loss(phone_scores, batch.phones)
     right = [(group.argmax(-1) == wanted).float().mean().item() for group, wanted in results]
-    report = [answers.item(), right[0], right[1] if len(right) > 1 else math.nan, words_right, phones_right]
+    beside = statistics.fmean(right[1:]) if len(right) > 1 else math.nan
+    report = [answers.item(), right[0], beside, words_right, phones_right]
     return answers + weight * (word_loss + phone_loss), report
 
 
