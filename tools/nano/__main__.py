@@ -65,9 +65,7 @@ def main() -> None:
     build.add_argument("--minutes", type=float, default=60, help="the longest that a stage may take")
     build.add_argument("--seed", type=int, default=0)
     build.add_argument("--threads", type=int, default=1, help="more do not help at this size")
-    build.add_argument(
-        "--scale", type=float, default=1.0, help="share of the steps and the speech, for a quick try"
-    )
+    build.add_argument("--scale", type=float, default=1.0, help="share of the steps and the speech, for a quick try")
     build.set_defaults(action=_build)
     evaluate = actions.add_parser("evaluate", help="measure a served checkpoint")
     evaluate.add_argument("url", help="where vLLM answers, for example http://127.0.0.1:8000")

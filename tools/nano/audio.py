@@ -83,11 +83,7 @@ def _hum(rng: Generator, length: int) -> Wave:
     """Mains hum or a motor: many overtones of a low pitch."""
     base, wave = rng.choice([50.0, 60.0, rng.uniform(30, 200)]), np.zeros(length)
     for overtone in range(1, int(rng.integers(3, 20))):
-        wave += (
-            rng.uniform(0, 1)
-            / overtone
-            * np.sin(2 * np.pi * base * overtone * _times(length) + rng.uniform(0, 6))
-        )
+        wave += rng.uniform(0, 1) / overtone * np.sin(2 * np.pi * base * overtone * _times(length) + rng.uniform(0, 6))
     return wave.astype(np.float32)
 
 
@@ -158,9 +154,7 @@ def joined(waves: Sequence[Wave], rng: Generator, limit: int) -> tuple[Wave, lis
     if chance < 0.6:
         level = max(float(np.sqrt((recording**2).mean())), 1e-4)
         if chance < 0.54:
-            recording = recording + coloured_noise(rng, len(recording)) * level * 10 ** (
-                -rng.uniform(8, 45) / 20
-            )
+            recording = recording + coloured_noise(rng, len(recording)) * level * 10 ** (-rng.uniform(8, 45) / 20)
         else:
             hum = _hum(rng, len(recording))
             recording = recording + hum / (hum.std() + 1e-6) * level * 10 ** (-rng.uniform(15, 40) / 20)

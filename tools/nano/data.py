@@ -160,9 +160,7 @@ class Batches:
         starts: list[float] = []
         if self._random.random() < 0.06:
             shortest = 0.1 if chunks == 1 else stage.chunk_seconds * (chunks - 1)
-            heard = sound(
-                self._numpy, int(self._random.uniform(shortest, stage.chunk_seconds * chunks) * RATE)
-            )
+            heard = sound(self._numpy, int(self._random.uniform(shortest, stage.chunk_seconds * chunks) * RATE))
         else:
             chosen = self._clips(stage, chunks)
             changed = [varied(clip.audio, self._numpy) for _, _, clip in chosen]
@@ -176,9 +174,7 @@ class Batches:
                 first, last = (int((start + at * factor) * _PHONE_RATE) for at in (span.start, span.end))
                 phones[first:last] = self._phones[span.label]
             for span in clip.words:
-                first, last = (
-                    round((start + at * factor) * FRAMES_PER_SECOND) for at in (span.start, span.end)
-                )
+                first, last = (round((start + at * factor) * FRAMES_PER_SECOND) for at in (span.start, span.end))
                 words[first:last] = self._words.get(span.label, IGNORED)
         commands = tuple(command for _, command, _ in chosen if command)
         text = " ".join(text for text, _, _ in chosen)
@@ -277,9 +273,7 @@ class Batches:
         return _rows(rows, about, self._prompts.tools(self._random, offered))
 
 
-def _rows(
-    rows: Sequence[tuple[list[int], list[int]]], about: Sequence[int], beginning: list[int] | None
-) -> Rows:
+def _rows(rows: Sequence[tuple[list[int], list[int]]], about: Sequence[int], beginning: list[int] | None) -> Rows:
     """Rows filled up to the same length; only the answers are learned."""
     length = max(len(prompt) + len(said) for prompt, said in rows) + 1
     tokens = torch.zeros(len(rows), length, dtype=torch.long)
@@ -288,6 +282,4 @@ def _rows(
         learned = [*said, EOS]
         tokens[index, : len(prompt) + len(learned)] = torch.tensor(prompt + learned)
         targets[index, len(prompt) - 1 : len(prompt) + len(said)] = torch.tensor(learned)
-    return Rows(
-        None if beginning is None else torch.tensor([beginning]), tokens, targets, torch.tensor(list(about))
-    )
+    return Rows(None if beginning is None else torch.tensor([beginning]), tokens, targets, torch.tensor(list(about)))

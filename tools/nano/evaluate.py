@@ -174,9 +174,7 @@ class Evaluation:
         self._rows: dict[str, Row] = {}
         self._commands = COMMANDS[::stride]
         self._stride = stride
-        self._wavs = {
-            command: spoken(command.spoken, held_out_voice(self._random)) for command in self._commands
-        }
+        self._wavs = {command: spoken(command.spoken, held_out_voice(self._random)) for command in self._commands}
 
     def _add(self, name: str, expected: str, result: tuple[str, float]) -> None:
         self._rows.setdefault(name, Row(name)).add(expected, *result)
@@ -210,9 +208,7 @@ class Evaluation:
             self._add("transcript, Ogg Opus", text, ask(encoded(wave, "OGG", "OPUS"), name="a.ogg"))
             self._add("transcript, 26 dB quieter", text, ask(encoded(wave * 0.05)))
             silence = np.zeros(int(RATE * self._random.uniform(1, 5)), np.float32)
-            self._add(
-                "transcript, 1-5 s of silence first", text, ask(encoded(np.concatenate([silence, wave])))
-            )
+            self._add("transcript, 1-5 s of silence first", text, ask(encoded(np.concatenate([silence, wave]))))
             for decibels in (20, 10):
                 name = f"transcript, white noise at {decibels} dB"
                 self._add(name, text, ask(encoded(self._noisy(wave, decibels))))
@@ -227,9 +223,7 @@ class Evaluation:
                 asked, kind = question(self._random, fact), "stated" if fact in command.facts else "absent"
                 if kind == "stated" or self._random.random() < 0.2:
                     result = self._server.chat(clip, asked)
-                    self._add(
-                        f"chat: person, time, duration, place, item: {kind}", answer(fact, [command]), result
-                    )
+                    self._add(f"chat: person, time, duration, place, item: {kind}", answer(fact, [command]), result)
             kind = "stated" if "room" in command.facts else "absent"
             self._add(
                 f"chat: Which room? ({kind})",
@@ -259,9 +253,7 @@ class Evaluation:
                 name = command.call.name
                 others = [other for other in FUNCTION_NAMES if other != name]
                 few = [name, *self._random.sample(others, 2)]
-                self._add(
-                    "functions, 3 declared: call", wanted, self._server.chat(clip, "Do it.", functions=few)
-                )
+                self._add("functions, 3 declared: call", wanted, self._server.chat(clip, "Do it.", functions=few))
                 result = self._server.chat(clip, "Do it.", functions=self._random.sample(others, 4))
                 self._add("functions, 4 declared, not the right one", NO_COMMAND, result)
             result = self._server.chat(clip, "Summarize this.", functions=FUNCTION_NAMES[:4])
@@ -274,9 +266,7 @@ class Evaluation:
         for _ in range(60 // self._stride):
             text = random_sentence(self._random)
             wav = spoken(text, held_out_voice(self._random))
-            self._add(
-                "transcript, known words in any order", written(text) + ".", self._server.transcribe(wav)
-            )
+            self._add("transcript, known words in any order", written(text) + ".", self._server.transcribe(wav))
 
     def _several(self) -> None:
         for name, seconds, count in (("under 10 s", 9, 30), ("10-20 s", 18, 30), ("20-30 s", 28, 20)):
@@ -324,9 +314,7 @@ class Evaluation:
         for name, wave in sounds.items():
             clip = encoded(wave.astype(np.float32))
             self._add("no speech: transcript", "", _named(name, self._server.transcribe(clip)))
-            self._add(
-                "no speech: summary", "No speech.", _named(name, self._server.chat(clip, "Summarize this."))
-            )
+            self._add("no speech: summary", "No speech.", _named(name, self._server.chat(clip, "Summarize this.")))
             self._add("no speech: Which room?", ABSENT, _named(name, self._server.chat(clip, "Which room?")))
             called = self._server.chat(clip, "", functions=FUNCTION_NAMES)
             self._add("no speech: functions", NO_COMMAND, _named(name, called))

@@ -141,9 +141,7 @@ class DecoderLayer(nn.Module):
         self.attention = nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
         self.attention_norm = RMSNorm(dim, params["norm_eps"])
         sizes = {"w1": (dim, hidden), "w2": (hidden, dim), "w3": (dim, hidden)}
-        self.feed_forward = nn.ModuleDict(
-            {name: nn.Linear(*size, bias=False) for name, size in sizes.items()}
-        )
+        self.feed_forward = nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
         self.ffn_norm = RMSNorm(dim, params["norm_eps"])
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor, past: Past | None) -> tuple[Tensor, Past]:
@@ -182,9 +180,7 @@ class Transformer(nn.Module):
 
     def __init__(self, args: dict[str, Any]) -> None:
         super().__init__()
-        layers = [
-            EncoderLayer(args["dim"], args["n_heads"], args["hidden_dim"]) for _ in range(args["n_layers"])
-        ]
+        layers = [EncoderLayer(args["dim"], args["n_heads"], args["hidden_dim"]) for _ in range(args["n_layers"])]
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(args["dim"])
 
@@ -352,9 +348,7 @@ def initialise(model: Voxtral) -> None:
 def export(model: Voxtral, folder: Path) -> None:
     """Write the weights and params.json as vLLM reads them."""
     weights = folder / "consolidated.safetensors"
-    save_file(
-        {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}, weights
-    )
+    save_file({name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}, weights)
     weights.chmod(0o644)  # save_file leaves 0600, and a server runs as another user
     (folder / "params.json").write_text(json.dumps(model.params, indent=1) + "\n")
 

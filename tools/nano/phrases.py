@@ -52,9 +52,7 @@ def _lights() -> Iterator[Command]:
     for room in ROOMS:
         for state in ("on", "off"):
             call = Call("set_lights", {"room": room, "state": state})
-            yield Command(
-                f"turn {state} the {room} lights", "lights", f"{room} lights {state}", {"room": room}, call
-            )
+            yield Command(f"turn {state} the {room} lights", "lights", f"{room} lights {state}", {"room": room}, call)
     for room in ("bedroom", "living room"):
         call = Call("set_lights", {"room": room, "state": "dim"})
         yield Command(f"dim the {room} lights", "lights", f"{room} lights dimmed", {"room": room}, call)
@@ -71,9 +69,7 @@ def _clock() -> Iterator[Command]:
         spoken = f"wake me up at {word} in the morning"
         yield Command(spoken, "alarm", f"alarm at {word}", {"time": word}, call)
     call = Call("set_alarm", {"time": "9:30"})
-    yield Command(
-        "set an alarm for nine thirty", "alarm", "alarm at nine thirty", {"time": "nine thirty"}, call
-    )
+    yield Command("set an alarm for nine thirty", "alarm", "alarm at nine thirty", {"time": "nine thirty"}, call)
     for what in ("timer", "alarm"):
         yield Command(f"cancel the {what}", what, f"{what} cancelled", {}, Call("cancel", {"what": what}))
     yield Command("what time is it", "time", "asks the time", question=True)

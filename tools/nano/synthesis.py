@@ -80,9 +80,7 @@ def trained_voice(rng: random.Random) -> Voice:
 def held_out_voice(rng: random.Random, *, known_variant: bool = False) -> Voice:
     """A voice with a speed and a pitch that were never trained, and normally an untrained variant."""
     variants = TRAINED_VARIANTS if known_variant else HELD_OUT_VARIANTS
-    return Voice(
-        rng.choice(ACCENTS), rng.choice(variants), rng.choice(HELD_OUT_SPEEDS), rng.choice(HELD_OUT_PITCHES)
-    )
+    return Voice(rng.choice(ACCENTS), rng.choice(variants), rng.choice(HELD_OUT_SPEEDS), rng.choice(HELD_OUT_PITCHES))
 
 
 class _Id(ctypes.Union):
@@ -113,9 +111,7 @@ class _Mark:
     phone: str
 
 
-_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class Synthesiser:
@@ -123,9 +119,7 @@ class Synthesiser:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL("libespeak-ng.so.1")
-        self._rate: int = self._library.espeak_Initialize(
-            _SYNCHRONOUS, 0, None, _PHONE_EVENTS | _KEEP_RUNNING
-        )
+        self._rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONE_EVENTS | _KEEP_RUNNING)
         if self._rate <= 0:
             raise RuntimeError("libespeak-ng could not be initialised")
         self._blocks: list[NDArray[np.int16]] = []
@@ -166,11 +160,7 @@ class Synthesiser:
         audio = audio[first:last]
         length, offset = len(audio) / RATE, first / RATE
 
-        phones = [
-            (mark.phone, mark.sample / self._rate - offset)
-            for mark in self._marks
-            if mark.kind == _PHONE_EVENT
-        ]
+        phones = [(mark.phone, mark.sample / self._rate - offset) for mark in self._marks if mark.kind == _PHONE_EVENT]
         spans = tuple(span for span in _spans(phones, length) if not span.label.startswith("_"))
         words = [
             (text[mark.position - 1 : mark.position - 1 + mark.length], mark.sample / self._rate - offset)
@@ -186,6 +176,4 @@ class Synthesiser:
 def _spans(starts: list[tuple[str, float]], end: float) -> tuple[Span, ...]:
     """Each label with its start, lasting until the next one begins."""
     ends = [start for _, start in starts[1:]] + [end]
-    return tuple(
-        Span(label, max(0.0, start), until) for (label, start), until in zip(starts, ends, strict=True)
-    )
+    return tuple(Span(label, max(0.0, start), until) for (label, start), until in zip(starts, ends, strict=True))

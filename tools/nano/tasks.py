@@ -145,9 +145,7 @@ FUNCTION_NAMES = tuple(function.name for function in FUNCTIONS)
 
 def _open_or_not(rng: random.Random, wordings: Sequence[str]) -> str:
     wording = rng.choice(wordings)
-    return wording.format(
-        opening=rng.choice(OPENINGS), subject=rng.choice(_SUBJECTS), object=rng.choice(OBJECTS)
-    )
+    return wording.format(opening=rng.choice(OPENINGS), subject=rng.choice(_SUBJECTS), object=rng.choice(OBJECTS))
 
 
 def _core(rng: random.Random, task: str) -> tuple[str, str]:
@@ -157,9 +155,7 @@ def _core(rng: random.Random, task: str) -> tuple[str, str]:
         ending = rng.choice(("", "", " exactly", " word for word", " in English"))
         return f"{rng.choice(OPENINGS)}{rng.choice(_TRANSCRIBE)} {target}{ending}", ".. "
     if task == "summary":
-        ending = rng.choice(
-            ("", "", " in one sentence", " briefly", " in a few words", " for me", " in English")
-        )
+        ending = rng.choice(("", "", " in one sentence", " briefly", " in a few words", " for me", " in English"))
         return f"{rng.choice(OPENINGS)}{rng.choice(_SUMMARISE)} {target}{ending}", "..?"
     if task == "topic":
         return _open_or_not(rng, _TOPIC) + rng.choice(("", "", f" of {target}", " in one word")), "??. "
@@ -181,9 +177,7 @@ def question(rng: random.Random, task: str) -> str:
     if chance < 0.18:
         extra = rng.choice(FILLERS)
     elif chance < 0.36:
-        extra = " ".join(rng.choice(IDLE_WORDS) for _ in range(rng.randint(2, 8))) + rng.choice(
-            (".", ",", "", ";")
-        )
+        extra = " ".join(rng.choice(IDLE_WORDS) for _ in range(rng.randint(2, 8))) + rng.choice((".", ",", "", ";"))
     else:
         return text
     return f"{text} {extra}" if rng.random() < 0.5 else f"{extra} {text}"

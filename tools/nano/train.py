@@ -69,9 +69,7 @@ def _frame_loss(scores: Tensor, targets: Tensor) -> tuple[Tensor, float]:
     return loss, right
 
 
-def step_loss(
-    model: Voxtral, heads: nn.ModuleDict, batch: Batch, weight: float
-) -> tuple[Tensor, list[float]]:
+def step_loss(model: Voxtral, heads: nn.ModuleDict, batch: Batch, weight: float) -> tuple[Tensor, list[float]]:
     """The loss of a batch and what is reported: its answers' loss, right tokens per group, right frames."""
     count = len(batch.mel)
     with torch.autocast("cpu", torch.bfloat16):
@@ -137,8 +135,7 @@ def run_stage(
         reports.append(report)
         if step % 50 == 0 or done == 1:
             mean = [
-                statistics.fmean([v for v in column if v == v] or [math.nan])
-                for column in zip(*reports, strict=True)
+                statistics.fmean([v for v in column if v == v] or [math.nan]) for column in zip(*reports, strict=True)
             ]
             seconds = time.monotonic() - started
             log(
@@ -165,9 +162,7 @@ def check(model: Voxtral, prompts: Prompts, every: int = 2) -> str:
         prompt = prompts.transcription(rng, int(CHUNK_SECONDS * FRAMES_PER_SECOND))
         right += prompts.decode(model.generate(prompt, mel(audio))) == command.text
         seconds.append(time.monotonic() - started)
-    return (
-        f"{right} of {len(chosen)} commands exact in unseen voices, {statistics.median(seconds):.2f} s each"
-    )
+    return f"{right} of {len(chosen)} commands exact in unseen voices, {statistics.median(seconds):.2f} s each"
 
 
 def build(
@@ -189,9 +184,7 @@ def build(
     torch.set_num_threads(threads)
     write_tekken(out / "tekken.json")
     prompts = Prompts(out / "tekken.json")
-    pool: Pool = synthesise(
-        max(3, int(_CLIPS_PER_COMMAND * min(1, scale))), int(_SENTENCES * min(1, scale)), seed
-    )
+    pool: Pool = synthesise(max(3, int(_CLIPS_PER_COMMAND * min(1, scale))), int(_SENTENCES * min(1, scale)), seed)
     log(f"{len(COMMANDS)} commands, {len(WORDS)} words, {pool.minutes:.0f} minutes of speech")
     model, heads = Voxtral(PARAMS), frame_heads(len(pool.phones))
     initialise(model)
