@@ -111,17 +111,10 @@ def _guarded(module: ModuleType, args: argparse.Namespace) -> int:
 
 
 def _report(error: Exception, args: argparse.Namespace) -> int:
-    from voxtral_ops.cli.output import colour, emit, say  # noqa: PLC0415
+    from voxtral_ops.cli.output import complain, emit  # noqa: PLC0415
     from voxtral_ops.errors import VoxtralError  # noqa: PLC0415
 
-    if args.debug:
-        import traceback  # noqa: PLC0415
-
-        traceback.print_exception(error)
     if isinstance(error, VoxtralError):
         emit(args, {"ok": False, "error": error.as_dict()}, "")
-        say(f"{colour('error:', '1;31')} {error.message}")
-        if error.hint:
-            # A hint that names our command names it as it was typed.
-            say(f"{colour('hint:', '1;36')}  {error.hint.replace('voxtral-ops ', program_name() + ' ')}")
+        complain(error, debug=args.debug, program=program_name())
     return 2

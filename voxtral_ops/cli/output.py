@@ -6,7 +6,10 @@ import json
 import os
 import sys
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxtral_ops.errors import VoxtralError
 
 
 def emit(args: Namespace, data: Any, text: str) -> None:
@@ -21,6 +24,18 @@ def emit(args: Namespace, data: Any, text: str) -> None:
 def say(text: str) -> None:
     """Talk to the person at the terminal."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def complain(error: VoxtralError, *, debug: bool, program: str) -> None:
+    """Say what went wrong and what to do next; the traceback only under --debug."""
+    if debug:
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exception(error)
+    say(f"{colour('error:', '1;31')} {error.message}")
+    if error.hint:
+        # A hint that names our command names it as it was typed.
+        say(f"{colour('hint:', '1;36')}  {error.hint.replace('voxtral-ops ', program + ' ')}")
 
 
 def colour(text: str, code: str, stream: Any = None) -> str:

@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from voxtral_ops.cli.output import colour, emit, say
+from voxtral_ops.cli.main import program_name
+from voxtral_ops.cli.output import colour, complain, emit, say
 
 if TYPE_CHECKING:
     from voxtral_ops.errors import VoxtralError
@@ -93,13 +94,7 @@ def _outcome(manager: VoxtralManager, file: str, language: str | None) -> Outcom
 def _tell(outcome: Outcome, args: argparse.Namespace) -> None:
     """Print the words as soon as they are there; what was decided goes to stderr."""
     if outcome.error is not None:
-        if args.debug:
-            import traceback  # noqa: PLC0415
-
-            traceback.print_exception(outcome.error)
-        say(f"{colour('error:', '1;31')} {outcome.error.message}")
-        if outcome.error.hint:
-            say(f"{colour('hint:', '1;36')}  {outcome.error.hint}")
+        complain(outcome.error, debug=args.debug, program=program_name())
         return
     transcript = outcome.transcript
     assert transcript is not None
