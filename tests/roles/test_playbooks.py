@@ -89,7 +89,12 @@ def test_what_cannot_be_meant_is_refused_before_anything_happens(play, tmp_path,
     assert not (tmp_path / "h").exists()
 
 
-def test_check_mode_on_an_untouched_host_tells_what_would_be_done_and_does_none_of_it(play, tmp_path):
+@pytest.mark.parametrize("in_sight", [False, True])
+def test_check_mode_on_an_untouched_host_tells_what_would_be_done_and_does_none_of_it(
+    play, tmp_path, monkeypatch, in_sight
+):
+    # A checkout on the module search path shows the host's Python the package, without the libraries it needs.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT) if in_sight else "")
     code, events = play("site", "--check", voxtral_hardware_overrides={"port": free_port()})
     assert code == 0, failure(events)
     told = {event["role"] for event in events if event["event"] == "changed"}

@@ -91,6 +91,7 @@ def main() -> None:
     names = ", ".join(model["name"] for model in module.params["models"])
     try:
         from voxtral_ops.errors import VoxtralError
+        from voxtral_ops.weights import WeightsStore  # noqa: F401 - the package may be in sight without what it needs
     except ImportError:
         if not module.check_mode:
             raise
