@@ -64,7 +64,19 @@ STAGES = (
         ),
         {},
     ),
-    Stage("unit", "every room by itself", ((*PYTEST, "tests/unit", "tests/modules", "tests/roles"),), {"gcc": "gcc"}),
+    Stage(
+        "unit",
+        "every room by itself",
+        # They mostly wait for processes that they started: more workers than cores.
+        ((*PYTEST, "-n", "4", "tests/unit", "tests/modules", "tests/roles"),),
+        {"gcc": "gcc"},
+    ),
+    Stage(
+        "faults",
+        "kill -9, full disks and failing calls at every step of a fetch, an import and a switch",
+        ((*PYTEST, "tests/faults"),),
+        {"strace": "strace"},
+    ),
     Stage(
         "story",
         "up, transcribe, kill -9, fallback and down with real vLLM and real Whisper",
