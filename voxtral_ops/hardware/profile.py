@@ -22,6 +22,8 @@ class Cpu(_Fact):
     """Cores that this process may run on; a container's limit counts."""
     physical: int
     isa: tuple[str, ...] = ()
+    sockets: int = 1
+    numa_nodes: int = 1
 
 
 class System(_Fact):
@@ -45,19 +47,52 @@ class Interpreter(_Fact):
     venv: bool
 
 
+class GpuProcess(_Fact):
+    """A process that holds memory of a GPU, without its options, which may be secret.
+
+    ``memory`` is None where the driver does not tell it: to a container, or for a slice.
+    """
+
+    pid: int
+    command: str
+    memory: int | None = None
+
+
 class Gpu(_Fact):
-    """One device that an engine can use. Memory in bytes."""
+    """One device that an engine can use: a whole GPU, or a MIG slice of one. Memory in bytes."""
 
     index: int
+    """Its place in this profile. Ask CUDA for a device by ``uuid``, never by this number."""
     uuid: str
     name: str
     memory_total: int
     memory_used: int
+    """By processes; without ``memory_reserved`` where the driver tells that apart (release 510 or newer)."""
     compute_capability: tuple[int, int]
+    memory_reserved: int = 0
+    """What the driver keeps for itself: CUDA's total, of which vLLM takes its share, is smaller by this."""
+    bus: str | None = None
+    """The PCI address, as ``00000000:01:00.0``; a slice has its GPU's."""
+    ecc: bool | None = None
+    """None where the memory has no error correction that could be switched."""
+    mig: str | None = None
+    """The profile of a slice, as ``3g.40gb``; None for a whole GPU."""
+    parent: str | None = None
+    """The UUID of the GPU that a slice is cut from."""
+    nvlink: tuple[int, ...] = ()
+    """The ``index`` of every GPU of this profile that NVLink joins to it, directly or through a switch."""
+    power_limit: int | None = None
+    """Watts."""
+    memory_bandwidth: int | None = None
+    """Bytes per second at the highest memory clock, computed by ``gpus.py``; a slice has its share."""
+    processes: tuple[GpuProcess, ...] = ()
 
 
 class Accelerators(_Fact):
-    """What the NVIDIA driver says: none here, broken (and how to mend it), or the devices."""
+    """What the NVIDIA driver says: none here, broken (and how to mend it), or the devices.
+
+    ``present`` with a ``problem`` means that some GPUs can be used and another one cannot.
+    """
 
     state: Literal["none", "broken", "present"]
     driver: str | None = None
