@@ -18,6 +18,21 @@ Task = Literal["transcription", "chat", "tools", "realtime"]
 DATA = Path(str(files("voxtral_ops"))) / "data"
 
 
+class Encoder(BaseModel):
+    """The audio encoder: Whisper's, or with a sliding window the causal one of Realtime."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: int
+    dim: int
+    heads: int
+    head_dim: int
+    hidden_dim: int
+    positions: int | None = None
+    """Frames of a chunk; None where a window slides instead."""
+    sliding_window: int | None = None
+
+
 class CatalogModel(BaseModel):
     """One servable model. Sizes in bytes, times in seconds; architecture as in its ``params.json``."""
 
@@ -45,6 +60,13 @@ class CatalogModel(BaseModel):
     kv_heads: int
     head_dim: int
     dim: int
+    hidden_dim: int
+    vocabulary: int
+    rope_theta: float
+    tied_embeddings: bool = False
+    """Whether the output layer is the embedding, and its bytes are counted once."""
+    sliding_window: int | None = None
+    encoder: Encoder
     kv_bytes_per_token: int
     tokens_per_second: float
     chunk_seconds: int | None = None
