@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 
@@ -100,15 +99,15 @@ def voxtral_release_tree(  # noqa: PLR0913, PLR0917 - a filter has positions onl
     raw_plan: dict, models: list, templates: str, layout: dict, engine: str, toolkit: str
 ) -> dict:
     """Everything below ``releases/<id>``: ``files`` (path to text) and ``links`` (path to target)."""
+    from voxtral_ops.server.rendering import instance_files
+
     plan = _plan(raw_plan)
     pinned = {model["name"]: f"{layout['models']}/{model['repository']}/{model['revision']}" for model in models}
     files = {"plan.json": plan.model_dump_json(indent=2) + "\n"}
     links = {"toolkit": toolkit}
     for instance in plan.instances:
         folder = f"instances/{instance.name}"
-        files[f"{folder}/server.yaml"] = _render(templates, "server.yaml.j2", instance=instance)
-        files[f"{folder}/env"] = _render(templates, "env.j2", instance=instance)
-        files[f"{folder}/instance.json"] = instance.model_dump_json(indent=2) + "\n"
+        files |= {f"{folder}/{name}": text for name, text in instance_files(instance, templates).items()}
         links[f"{folder}/engine"] = engine
         links[f"{folder}/model"] = pinned[instance.model]
     return {"files": files, "links": links}
@@ -116,9 +115,11 @@ def voxtral_release_tree(  # noqa: PLR0913, PLR0917 - a filter has positions onl
 
 def voxtral_units(raw_plan: dict, templates: str, layout: dict, user: str, ready_seconds: int) -> dict:
     """The systemd units of a plan: name to text."""
+    from voxtral_ops.server.rendering import render
+
     plan = _plan(raw_plan)
     return {
-        f"voxtral-engine@{plan.release}-{instance.name}.service": _render(
+        f"voxtral-engine@{plan.release}-{instance.name}.service": render(
             templates,
             "engine.service.j2",
             instance=instance,
@@ -141,21 +142,6 @@ def voxtral_unit_instances(raw_plan: dict, layout: dict) -> dict:
         f"voxtral-engine@{plan.release}-{instance.name}.service": f"{folder}/{instance.name}"
         for instance in plan.instances
     }
-
-
-def _render(folder: str, name: str, **values) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    # Not HTML: what is written are YAML, environment and unit files, and every value is quoted for its own format.
-    environment = Environment(  # noqa: S701
-        loader=FileSystemLoader(folder),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["to_json"] = json.dumps
-    return environment.get_template(name).render(**values)
 
 
 def _clear(function):
