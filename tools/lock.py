@@ -39,6 +39,14 @@ class Lock:
 TOKENIZER = "mistral-common[audio]==1.12.0"
 
 LINUX_311 = ("--python-version=3.11", "--python-platform=x86_64-manylinux_2_28")
+ARM_311 = ("--python-version=3.11", "--python-platform=aarch64-manylinux_2_34", "--only-binary=:all:")
+# vLLM 0.19.1 leaves most of its needs open at the top. What was newest when it came out is what it was tried with.
+CUDA12_311 = (
+    "--python-version=3.11",
+    "--python-platform=x86_64-manylinux_2_31",
+    "--only-binary=:all:",
+    "--exclude-newer=2026-05-01T00:00:00Z",
+)
 
 LOCKS = {
     "uv": Lock("roles/voxtral_toolkit/files/uv.txt", "The installer itself, brought by pip.", ("uv==0.13.9",)),
@@ -79,6 +87,18 @@ LOCKS = {
         "vLLM for NVIDIA GPUs with a driver of 580 or newer (CUDA 13), CPython 3.11 to 3.13 on x86_64.",
         ("vllm[audio]==0.32.0", TOKENIZER),
         options=LINUX_311,
+    ),
+    "cuda13-aarch64": Lock(
+        "roles/voxtral_engine/files/cuda13-aarch64.txt",
+        "vLLM for NVIDIA GPUs beside an Arm processor (GH200) with a driver of 580 or newer (CUDA 13), CPython 3.11.",
+        ("vllm[audio]==0.32.0", TOKENIZER),
+        options=ARM_311,
+    ),
+    "cuda12": Lock(
+        "roles/voxtral_engine/files/cuda12.txt",
+        "vLLM for NVIDIA GPUs whose driver is older than 580 (CUDA 12), CPython 3.11 on x86_64.",
+        ("vllm[audio]==0.19.1",),
+        options=CUDA12_311,
     ),
 }
 
