@@ -55,7 +55,6 @@ voxtral_release:
 """
 
 import os
-import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -71,8 +70,10 @@ def is_now(path: Path, kind: str, wanted: str) -> bool:
 def write(path: Path, kind: str, wanted: str) -> None:
     """One file or link, wholly or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
-        new = Path(folder) / path.name
+    # Always the same name: what a kill leaves here is used up by the next run.
+    new = path.with_name(f".new-{path.name}")
+    new.unlink(missing_ok=True)
+    try:
         if kind == "link":
             new.symlink_to(wanted)
         else:
@@ -82,6 +83,8 @@ def write(path: Path, kind: str, wanted: str) -> None:
                 os.fsync(stream.fileno())
             new.chmod(0o644)
         new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def surplus(root: Path, wanted: set) -> list:
@@ -129,7 +132,7 @@ def main() -> None:
             for path, kind, text in different:
                 write(path, kind, text)
             for name in gone:
-                (root / name).unlink()
+                (root / name).unlink(missing_ok=True)
         except OSError as error:
             module.fail_json(
                 msg=f"{error.filename or root}: {error.strerror}", hint="check the space and the rights there"
