@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
 from functools import cache
 
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +25,13 @@ class Demand(_Row):
     reason: str
 
 
+class Lock(_Row):
+    """A file in roles/voxtral_engine/files, and the smallest glibc that has a wheel of everything in it."""
+
+    file: str
+    glibc: str
+
+
 class Requirements(_Row):
     """One build as data/engines.toml has it."""
 
@@ -37,12 +43,16 @@ class Requirements(_Row):
     driver: int = 0
     """The smallest NVIDIA driver release; 0 for the CPU's build."""
     capability: tuple[int, int] = (0, 0)
-    glibc: str
     python: str
-    locks: dict[str, str]
-    """By the processor's architecture: the file in the role's files."""
+    locks: dict[str, Lock]
+    """By the processor's architecture."""
     models: tuple[str, ...]
     demands: dict[str, Demand] = {}
+
+    @property
+    def title(self) -> str:
+        """The build in words."""
+        return f"vLLM {self.version} ({f'CUDA {self.cuda}' if self.cuda else 'for processors'})"
 
 
 class EngineBuild(_Row):
@@ -54,14 +64,6 @@ class EngineBuild(_Row):
     """The file's name in roles/voxtral_engine/files."""
     python: str
     reason: str
-
-
-class _Refusal(_Row):
-    """Why a build is not for this host. The lowest ``rank`` is what must be mended first."""
-
-    rank: int
-    message: str
-    hint: str
 
 
 @cache
@@ -85,36 +87,51 @@ def choose_build(profile: Profile, engine: str, *, accelerator: bool) -> EngineB
             f"no engine {engine} is locked for {where}", hint=f"known engines: {known}", engine=engine
         )
     if accelerator and profile.accelerators.state != "present":
-        found = profile.accelerators
-        problem = f"the GPU is broken: {found.problem}" if found.problem else "this machine has no NVIDIA GPU"
-        raise HostError(problem, hint=found.hint or "add one, or serve a model that needs none")
-    refusals: list[_Refusal] = []
-    for row in rows:
-        in_the_way = list(_refusals(profile, row))
-        if not in_the_way:
+        raise _without_gpu(profile)
+    architecture = profile.cpu.architecture
+    made = [row for row in rows if architecture in row.locks]
+    if not made:
+        raise _other_processor(rows, architecture)
+    obstacles = []
+    for row in made:
+        found = obstacle(profile, row)
+        if found is None:
             return EngineBuild(
                 build=row.build,
                 version=row.version,
-                lock=row.locks[profile.cpu.architecture],
+                lock=row.locks[architecture].file,
                 python=row.python,
-                reason=_reason(profile, row),
+                reason=_reason(profile, row, made),
             )
-        refusals.append(min(in_the_way, key=lambda each: each.rank))
-    # The last row asks least of a host: mending what stands in its way is the smallest change.
-    worst = refusals[-1]
-    raise HostError(worst.message, hint=worst.hint, engine=engine)
+        obstacles.append(found)
+    # The oldest build asks least of a host: mending what stands in its way is the smallest change.
+    raise obstacles[-1]
+
+
+def obstacle(profile: Profile, row: Requirements) -> HostError | None:
+    """Say what keeps this host from running a build, first what no upgrade mends; None where nothing does."""
+    lock, glibc = row.locks.get(profile.cpu.architecture), profile.system.glibc
+    if lock is None:
+        return _other_processor([row], profile.cpu.architecture)
+    if row.driver and not any(gpu.compute_capability >= row.capability for gpu in profile.accelerators.gpus):
+        return _old_gpu(profile, row)
+    if glibc is None or _numbers(glibc) < _numbers(lock.glibc):
+        have = f"glibc {glibc}" if glibc else "no glibc"
+        return HostError(
+            f"this system has {have}: {row.title} needs {lock.glibc} or newer",
+            hint="use a newer system: Debian 12, Ubuntu 22.04, Enterprise Linux 9, or one after them",
+        )
+    if driver_release(profile) < row.driver:
+        return _old_driver(profile, row)
+    return None
 
 
 def lock_name(build: str, architecture: str) -> str:
     """Name the lock of a build. Raises HostError where none is made for that architecture."""
     row = requirements()[build]
     if architecture not in row.locks:
-        raise HostError(
-            f"vLLM {row.version} has no {build} lock for {architecture}",
-            hint=f"locks are made for {', '.join(row.locks)}",
-            architecture=architecture,
-        )
-    return row.locks[architecture]
+        raise _other_processor([row], architecture)
+    return row.locks[architecture].file
 
 
 def demand(build: str, model: str) -> Demand | None:
@@ -128,65 +145,61 @@ def driver_release(profile: Profile) -> int:
     return int(first) if first.isdigit() else 0
 
 
-def _refusals(profile: Profile, row: Requirements) -> Iterator[_Refusal]:
-    architecture, glibc = profile.cpu.architecture, profile.system.glibc
-    if architecture not in row.locks:
-        yield _Refusal(
-            rank=0,
-            message=f"no {row.build} engine is made for the processor architecture {architecture}",
-            hint=f"it is made for {', '.join(row.locks)}",
-        )
-    if glibc is None or _numbers(glibc) < _numbers(row.glibc):
-        have = f"glibc {glibc}" if glibc else "no glibc"
-        yield _Refusal(
-            rank=1,
-            message=f"this system has {have}: vLLM {row.version} needs {row.glibc} or newer",
-            hint="use a newer system: Debian 12, Ubuntu 22.04, Enterprise Linux 9 or newer",
-        )
-    if not row.driver:
-        return
-    gpus = profile.accelerators.gpus
-    if not any(gpu.compute_capability >= row.capability for gpu in gpus):
-        best = max(gpus, key=lambda gpu: gpu.compute_capability)
-        yield _Refusal(
-            rank=2,
-            message=f"{best.name} has compute capability {_dotted(best.compute_capability)}: "
-            f"vLLM {row.version} needs {_dotted(row.capability)}",
-            hint="use a Turing GPU or newer: T4, RTX 20, and all after them",
-        )
-    if driver_release(profile) < row.driver:
-        yield _Refusal(
-            rank=3,
-            message=f"the NVIDIA driver {profile.accelerators.driver or '(unknown)'} is too old: vLLM {row.version} "
-            f"(CUDA {row.cuda}) needs {row.driver} or newer",
-            hint=_upgrades(row),
-        )
+def _without_gpu(profile: Profile) -> HostError:
+    found = profile.accelerators
+    if found.state == "broken":
+        return HostError(f"the GPU is broken: {found.problem}", hint=found.hint)
+    return HostError("this machine has no NVIDIA GPU", hint="add one, or serve nano, which needs none")
 
 
-def _upgrades(least: Requirements) -> str:
-    gives = [
-        f"{row.driver} or newer runs vLLM {row.version} (CUDA {row.cuda})"
-        for row in requirements().values()
-        if row.driver >= least.driver > 0
+def _other_processor(rows: list[Requirements], architecture: str) -> HostError:
+    made = ", ".join(dict.fromkeys(name for row in rows for name in row.locks))
+    titles = " and ".join(row.title for row in rows)
+    hint = f"there are locks for {made}"
+    if architecture in {name for row in requirements().values() if row.driver for name in row.locks}:
+        hint += f"; on {architecture} an NVIDIA GPU is needed"
+    return HostError(
+        f"{titles} cannot be installed on the processor architecture {architecture}",
+        hint=hint,
+        architecture=architecture,
+    )
+
+
+def _old_gpu(profile: Profile, row: Requirements) -> HostError:
+    newest = max(profile.accelerators.gpus, key=lambda gpu: gpu.compute_capability)
+    have, need = (".".join(map(str, pair)) for pair in (newest.compute_capability, row.capability))
+    return HostError(
+        f"{newest.name} has compute capability {have}: {row.title} needs {need}",
+        hint="use a Turing GPU (T4, RTX 20) or a newer one; no driver mends this",
+    )
+
+
+def _old_driver(profile: Profile, row: Requirements) -> HostError:
+    architecture = profile.cpu.architecture
+    ways = [
+        each
+        for each in requirements().values()
+        if each.driver >= row.driver and architecture in each.locks and set(each.engines) & set(row.engines)
     ]
-    return f"install a newer driver and reboot: {'; '.join(reversed(gives))}"
+    gives = "; ".join(f"{each.driver} or newer gives {each.title}" for each in reversed(ways))
+    return HostError(
+        f"the NVIDIA driver {profile.accelerators.driver or '(unknown)'} is too old: {row.title} needs "
+        f"{row.driver} or newer",
+        hint=f"install a newer driver and reboot: {gives}",
+        driver=profile.accelerators.driver,
+        needed=row.driver,
+    )
 
 
-def _reason(profile: Profile, row: Requirements) -> str:
+def _reason(profile: Profile, row: Requirements, made: list[Requirements]) -> str:
     if not row.driver:
-        return "vLLM's build for processors"
+        return "the build that needs no GPU"
     driver = profile.accelerators.driver
-    newer = [other for other in requirements().values() if other.driver > row.driver and other.driver]
+    newer = [each for each in made if each.driver > row.driver]
     if newer:
-        return (
-            f"the driver {driver} runs CUDA {row.cuda}; {newer[-1].driver} or newer would run vLLM {newer[-1].version}"
-        )
+        return f"the driver {driver} runs CUDA {row.cuda}; {newer[-1].driver} or newer would give {newer[-1].title}"
     return f"the driver {driver} is release {row.driver} or newer, which CUDA {row.cuda.split('.')[0]} needs"
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
-def _dotted(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"
