@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from voxtral_ops.errors import HostError, ReleaseError
 from voxtral_ops.release import ReleaseFile
+from voxtral_ops.weights.locks import alone, beside
 from voxtral_ops.weights.sources import Source
 from voxtral_ops.weights.verify import MANIFEST, sha256_of, stamps_of, write_stamps
 
@@ -22,9 +21,8 @@ def place_files(directory: Path, files: Sequence[ReleaseFile], source: Source, m
     """Fetch, verify and install. What was verified before an interruption is kept for the next attempt."""
     parent = directory.parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with _alone(parent / f".{directory.name}.lock", directory):
-            partial = parent / f".{directory.name}.partial"
+        with alone(directory):
+            partial = beside(directory, "partial")
             partial.mkdir(mode=0o755, exist_ok=True)
             try:
                 _gather(partial, directory, files, source)
@@ -38,18 +36,6 @@ def place_files(directory: Path, files: Sequence[ReleaseFile], source: Source, m
             hint="run as root, or choose a directory of your own",
             path=directory,
         ) from error
-
-
-@contextmanager
-def _alone(lock: Path, directory: Path) -> Iterator[None]:
-    with lock.open("w", encoding="ascii") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HostError(
-                f"another process is installing {directory}", hint="wait for it, then run this again", path=directory
-            ) from error
-        yield
 
 
 def _gather(partial: Path, old: Path, files: Sequence[ReleaseFile], source: Source) -> None:
@@ -130,7 +116,7 @@ def _seal(partial: Path, files: Sequence[ReleaseFile], manifest: str) -> None:
 
 
 def _swap(partial: Path, directory: Path) -> None:
-    old = directory.with_name(f".{directory.name}.old")
+    old = beside(directory, "old")
     shutil.rmtree(old, ignore_errors=True)
     if directory.exists():
         directory.rename(old)
