@@ -6,21 +6,27 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from voxtral_ops.audio import Audio
-from voxtral_ops.errors import HostError, ModelError, ServerError
+from voxtral_ops.errors import ConfigurationError, HostError, ModelError, ServerError
 from voxtral_ops.speech.backend import ServedModel
 from voxtral_ops.speech.language import checked_language
-from voxtral_ops.speech.transcript import Transcript
+from voxtral_ops.speech.transcript import Signals, Transcript, Word
 from voxtral_ops.speech.worker_process import WorkerProcess
 
 PATIENCE = 120.0
 PATIENCE_PER_SECOND = 20.0
 """Seconds to wait for each second of sound. Tiny takes 0.2 on two cores; large weights on a busy machine far more."""
+WINDOW = 30
+"""Seconds that Whisper sees at once."""
+P = ParamSpec("P")
+T = TypeVar("T")
 INSTALL = "`voxtral-ops up` installs it"
 
 
@@ -55,7 +61,21 @@ class WhisperBackend:
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """The words, as Whisper hears them."""
-        waiting = self._submit(audio, language)
+        return self._waited(self._submit(_Session.transcribe, audio, checked_language(language)))
+
+    async def atranscribe(self, audio: Audio, language: str | None = None) -> Transcript:
+        """The same, for asyncio."""
+        return await asyncio.wrap_future(self._submit(_Session.transcribe, audio, checked_language(language)))
+
+    def align(self, audio: Audio, text: str, language: str | None = None) -> tuple[Word, ...]:
+        """Find the words of ``text``, whoever heard them, in at most 30 s of audio. Raises VoxtralError."""
+        return self._waited(self._submit(_Session.align, audio, checked_language(language), text))
+
+    async def aalign(self, audio: Audio, text: str, language: str | None = None) -> tuple[Word, ...]:
+        """The same, for asyncio."""
+        return await asyncio.wrap_future(self._submit(_Session.align, audio, checked_language(language), text))
+
+    def _waited(self, waiting: Future[T]) -> T:
         try:
             return waiting.result()
         except BaseException:
@@ -63,10 +83,6 @@ class WhisperBackend:
             if not waiting.done():
                 self.close()
             raise
-
-    async def atranscribe(self, audio: Audio, language: str | None = None) -> Transcript:
-        """The same, for asyncio."""
-        return await asyncio.wrap_future(self._submit(audio, language))
 
     def close(self) -> None:
         """End the worker, even in the middle of a recording."""
@@ -81,12 +97,11 @@ class WhisperBackend:
         worker = self._session.worker if self._session else None
         return worker.pid if worker else None
 
-    def _submit(self, audio: Audio, language: str | None) -> Future[Transcript]:
-        code = checked_language(language)
+    def _submit(self, task: Callable[Concatenate[_Session, P], T], *args: P.args, **options: P.kwargs) -> Future[T]:
         with self._lock:
             if self._session is None:
                 self._session = _Session(self.setup)
-            return self._session.submit(audio, code)
+            return self._session.thread.submit(task, self._session, *args, **options)
 
 
 class _Session:
@@ -102,9 +117,6 @@ class _Session:
         self.closed = False
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voxtral-whisper")
 
-    def submit(self, audio: Audio, language: str | None) -> Future[Transcript]:
-        return self.thread.submit(self._transcribe, audio, language)
-
     def close(self) -> None:
         """Called by any other thread. What still waits in the queue is refused."""
         self.closed = True
@@ -113,8 +125,28 @@ class _Session:
         self.thread.submit(self._end)
         self.thread.shutdown(wait=True)
 
-    def _transcribe(self, audio: Audio, language: str | None) -> Transcript:
+    def transcribe(self, audio: Audio, language: str | None) -> Transcript:
         began = time.monotonic()
+        answer = self._ask("transcribe", audio, language)
+        _, weights = installed(self.setup)
+        return Transcript(
+            text=str(answer["text"]),
+            language=answer.get("language"),
+            backend="whisper",
+            model=weights.name,
+            release=_revision(weights),
+            seconds=round(audio.seconds, 3),
+            elapsed=round(time.monotonic() - began, 3),
+            signals=Signals(confidence=answer.get("confidence")),
+        )
+
+    def align(self, audio: Audio, language: str | None, text: str) -> tuple[Word, ...]:
+        if audio.seconds > WINDOW:
+            raise ConfigurationError(f"{audio.seconds:g} s cannot be aligned at once", hint=f"cut it to {WINDOW} s")
+        answer = self._ask("align", audio, language, text=text)
+        return joined(answer["words"])
+
+    def _ask(self, task: str, audio: Audio, language: str | None, **request: str) -> dict[str, Any]:
         _, weights = installed(self.setup)
         worker = self._ready()
         if language not in {None, "en"} and not worker.multilingual:
@@ -124,18 +156,11 @@ class _Session:
             )
         samples = memoryview(audio.samples).cast("B")
         patience = PATIENCE + PATIENCE_PER_SECOND * audio.seconds
-        answer = worker.ask({"samples": len(audio.samples), "language": language}, samples, patience)
-        if "text" not in answer:
-            raise ServerError(f"Whisper failed: {answer.get('error', answer)}", hint="try again, or another recording")
-        return Transcript(
-            text=str(answer["text"]),
-            language=answer.get("language"),
-            backend="whisper",
-            model=weights.name,
-            release=_revision(weights),
-            seconds=round(audio.seconds, 3),
-            elapsed=round(time.monotonic() - began, 3),
-        )
+        message = {"task": task, "samples": len(audio.samples), "language": language, **request}
+        answer = worker.ask(message, samples, patience)
+        if "error" in answer:
+            raise ServerError(f"Whisper failed: {answer['error']}", hint="try again, or another recording")
+        return answer
 
     def _ready(self) -> WorkerProcess:
         """The worker, started when there is none or when the last one died."""
@@ -153,6 +178,21 @@ class _Session:
         if self.worker is not None:
             self.worker.end()
             self.worker = None
+
+
+def joined(found: Iterable[tuple[str, float, float, float]]) -> tuple[Word, ...]:
+    """Join the aligner's tokens into words: one that begins without a space, as a comma does, belongs to the last.
+
+    A full stop has no sound of its own, so it lends the word before it no time.
+    """
+    words: list[Word] = []
+    for text, start, end, probability in found:
+        if words and not text.startswith(" "):
+            said = end if any(map(str.isalnum, text)) else words[-1].end
+            words[-1] = words[-1].model_copy(update={"text": words[-1].text + text, "end": said})
+        else:
+            words.append(Word(text=text.strip(), start=start, end=end, confidence=probability))
+    return tuple(words)
 
 
 def installed(setup: WhisperSetup) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """The process that holds Whisper: run as a file by an interpreter that has faster-whisper, without this package.
 
-Spoken on stdin and stdout: four bytes of length (big endian), that many bytes of JSON; a request is followed by
-``samples`` float32 numbers. It ends when stdin ends or when whoever started it dies.
+Spoken on stdin and stdout: four bytes of length (big endian), that many bytes of JSON; a request names its
+``task`` and is followed by ``samples`` float32 numbers. It ends when stdin ends or when whoever started it dies.
 
 Usage: python whisper_worker.py WEIGHTS THREADS PARENT_PID
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
+import operator
 import os
 import signal
 import struct
@@ -37,7 +39,7 @@ def main(weights: str, threads: int, parent: int) -> int:
         if samples is None:
             return 0
         try:
-            _send(answers, _transcribe(model, samples, request.get("language")))
+            _send(answers, TASKS[request["task"]](model, samples, request))
         except Exception as error:
             _send(answers, {"error": f"{type(error).__name__}: {error}"})
     return 0
@@ -49,13 +51,43 @@ def _load(weights: str, threads: int) -> Any:
     return WhisperModel(weights, device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True)
 
 
-def _transcribe(model: Any, samples: bytes, language: str | None) -> dict[str, Any]:
+def _sound(samples: bytes) -> Any:
     import numpy as np  # noqa: PLC0415
 
     # A copy, because numpy's view of bytes is read-only and feature extraction may write.
-    sound = np.frombuffer(samples, dtype="<f4").copy()
-    segments, info = model.transcribe(sound, language=language, beam_size=5, condition_on_previous_text=False)
-    return {"text": "".join(segment.text for segment in segments).strip(), "language": info.language}
+    return np.frombuffer(samples, dtype="<f4").copy()
+
+
+def _transcribe(model: Any, samples: bytes, request: dict[str, Any]) -> dict[str, Any]:
+    options = {"beam_size": 5, "condition_on_previous_text": False}
+    found, info = model.transcribe(_sound(samples), language=request.get("language"), **options)
+    segments = list(found)
+    weights = [max(1, len(segment.tokens)) for segment in segments]
+    chances = [math.exp(min(0.0, segment.avg_logprob)) for segment in segments]
+    return {
+        "text": "".join(segment.text for segment in segments).strip(),
+        "language": info.language,
+        "confidence": round(sum(map(operator.mul, weights, chances)) / sum(weights), 3) if segments else None,
+    }
+
+
+def _align(model: Any, samples: bytes, request: dict[str, Any]) -> dict[str, Any]:
+    """Find the words of a text in at most 30 s of sound, by the attention of the decoder's alignment heads."""
+    from faster_whisper.audio import pad_or_trim  # noqa: PLC0415
+    from faster_whisper.tokenizer import Tokenizer  # noqa: PLC0415
+
+    multilingual = model.model.is_multilingual
+    language = (request.get("language") or "en") if multilingual else "en"
+    tokenizer = Tokenizer(model.hf_tokenizer, multilingual, task="transcribe", language=language)
+    features = model.feature_extractor(_sound(samples))
+    encoded = model.encode(pad_or_trim(features))
+    tokens = tokenizer.encode(" " + request["text"].strip())
+    found = model.find_alignment(tokenizer, [tokens], encoded, features.shape[-1])[0]
+    numbers = ("start", "end", "probability")
+    return {"words": [[each["word"], *(round(float(each[name]), 3) for name in numbers)] for each in found]}
+
+
+TASKS = {"transcribe": _transcribe, "align": _align}
 
 
 def _die_with(parent: int) -> None:

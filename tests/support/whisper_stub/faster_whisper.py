@@ -31,5 +31,6 @@ class WhisperModel:
             raise ValueError("cannot make sense of this")
         assert options["beam_size"] == 5
         text = f" {len(sound)} samples, peak {abs(sound).max():.2f},"
-        segments = [SimpleNamespace(text=text), SimpleNamespace(text=f" pid {os.getpid()}")]
+        texts = [text, f" pid {os.getpid()}"]
+        segments = [SimpleNamespace(text=each, tokens=[1, 2], avg_logprob=-0.1) for each in texts]
         return iter(segments), SimpleNamespace(language=language or "en")

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.speech.support import audio
 from voxtral_ops.errors import ConfigurationError, HostError, ModelError, ServerError
 from voxtral_ops.speech import WhisperBackend, worker_process
-from voxtral_ops.speech.whisper import WhisperSetup
+from voxtral_ops.speech.whisper import WhisperSetup, _Session
 
 STUB = Path(__file__).resolve().parents[2] / "support" / "whisper_stub"
 
@@ -124,7 +124,7 @@ def test_a_hanging_worker_is_stopped(backend: WhisperBackend, weights: Path, mon
 def test_close_interrupts_a_recording(backend: WhisperBackend, weights: Path) -> None:
     backend.transcribe(audio())
     (weights / "script").write_text("hang")
-    waiting = [backend._submit(audio(), None) for _ in range(3)]
+    waiting = [backend._submit(_Session.transcribe, audio(), None) for _ in range(3)]
     time.sleep(0.2)
     began = time.monotonic()
     backend.close()
@@ -134,7 +134,7 @@ def test_close_interrupts_a_recording(backend: WhisperBackend, weights: Path) ->
 
 def test_close_interrupts_a_start(backend: WhisperBackend, weights: Path) -> None:
     (weights / "script").write_text("slow start")
-    waiting = backend._submit(audio(), None)
+    waiting = backend._submit(_Session.transcribe, audio(), None)
     assert waited(lambda: backend.worker_pid is not None)
     pid = backend.worker_pid
     began = time.monotonic()

@@ -1,0 +1,69 @@
+"""Words get times that are monotone, inside the speech, and keep their text; segments stay readable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxtral_ops.speech.timing import LONGEST, WIDEST, Span, estimated, grouped
+from voxtral_ops.speech.transcript import Word
+from voxtral_ops.speech.whisper import joined
+
+words = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=12)
+texts = st.lists(words, max_size=60).map(" ".join)
+
+
+@st.composite
+def speech(draw: st.DrawFn) -> tuple[Span, ...]:
+    edges = sorted(draw(st.lists(st.integers(0, 60_000), min_size=0, max_size=12, unique=True)))
+    return tuple((start / 1000, end / 1000) for start, end in zip(edges[::2], edges[1::2], strict=False))
+
+
+@given(texts, speech(), st.floats(60, 70))
+def test_estimates_keep_the_words_in_order_and_inside_the_speech(text: str, spans: Any, seconds: float) -> None:
+    segments = estimated(text, spans, seconds)
+    assert " ".join(segment.text for segment in segments).split() == text.split()
+    edges = [edge for segment in segments for edge in (segment.start, segment.end)]
+    assert edges == sorted(edges)
+    first, last = (spans[0][0], spans[-1][1]) if spans else (0.0, seconds)
+    assert all(first - 1e-6 <= edge <= last + 1e-6 for edge in edges)
+    assert all(segment.timing == "estimated" for segment in segments)
+
+
+def test_a_pause_belongs_to_no_word() -> None:
+    (first, second) = estimated("aaaa bbbb", ((0.0, 1.0), (5.0, 6.0)), 10.0)
+    assert (first.start, first.end, second.start, second.end) == (0.0, 1.0, 5.0, 6.0)
+
+
+def test_a_sentence_ends_a_segment() -> None:
+    segments = estimated("Turn on the light. Then close the door.", ((0.0, 4.0),), 4.0)
+    assert [segment.text for segment in segments] == ["Turn on the light.", "Then close the door."]
+
+
+@given(st.lists(st.tuples(words, st.floats(0.01, 3.0), st.floats(0, 2.0)), min_size=1, max_size=60))
+def test_groups_are_short_enough_to_read(parts: list[tuple[str, float, float]]) -> None:
+    clock, found = 0.0, []
+    for text, length, gap in parts:
+        found.append(Word(text=text, start=clock, end=clock + length))
+        clock += length + gap
+    segments = grouped(found)
+    assert [word for segment in segments for word in segment.words] == found
+    for segment in segments:
+        assert len(segment.text) <= WIDEST
+        assert len(segment.words) == 1 or segment.end - segment.start <= LONGEST
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ([(" Yes", 0.0, 0.5, 0.9), (".", 0.5, 4.0, 0.2)], [("Yes.", 0.0, 0.5)]),
+        ([(" do", 0.0, 0.2, 0.9), ("n't", 0.2, 0.4, 0.9)], [("don't", 0.0, 0.4)]),
+        ([("And", 0.0, 0.2, 0.9), (" so", 0.2, 0.4, 0.9)], [("And", 0.0, 0.2), ("so", 0.2, 0.4)]),
+        ([], []),
+    ],
+)
+def test_tokens_of_the_aligner_become_words(found: Any, wanted: Any) -> None:
+    assert [(word.text, word.start, word.end) for word in joined(found)] == wanted
