@@ -27,7 +27,7 @@ def build_probe(destination: Path) -> Path:
     here = Path(probe.__file__).parent
     contents = {
         "__main__.py": _START.encode(),
-        **{name: (here / name).read_bytes() for name in ("probe.py", "gpus.py", "holders.py")},
+        **{name: (here / name).read_bytes() for name in ("probe.py", "gpus.py", "devices.py", "holders.py")},
         "pynvml.py": Path(bindings.origin).read_bytes(),
     }
     destination.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ def listeners(proc: Path = Path("/proc")) -> list[dict[str, Any]]:
     found = {}
     for socket, port in ports.items():
         pid = owners.get(socket)
-        holder = {"port": port, "pid": pid, "command": _command(proc / str(pid))} if pid else {"port": port}
+        holder = {"port": port, "pid": pid, "command": command_of(proc / str(pid))} if pid else {"port": port}
         # A port is often listed twice, for both versions of IP.
         if pid or port not in found:
             found[port] = holder
@@ -52,7 +52,8 @@ def _owners(proc: Path, sockets: set[str]) -> dict[str, int]:
     return owners
 
 
-def _command(folder: Path) -> str:
+def command_of(folder: Path) -> str:
+    """Name the process of this folder of /proc, without its options."""
     try:
         words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except OSError:

@@ -1,6 +1,6 @@
 """Look at this machine and print what it is as JSON. Standard library only, Python 3.9 or newer.
 
-It travels with ``gpus.py`` and ``holders.py`` to hosts that nobody has touched, so none of them imports
+It travels with ``gpus.py``, ``devices.py`` and ``holders.py`` to hosts that nobody has touched, so none of them imports
 anything else of this package. NVIDIA's bindings (``pynvml``) are used where they can be imported. A fact that
 cannot be had is reported as missing; it never stops the others.
 """
@@ -176,6 +176,8 @@ def cpu(root: Path, cores: int) -> Facts:
         "logical": cores,
         "physical": max(1, min(len(pairs) or cores, cores)),
         "isa": sorted(flags & ISA),
+        "sockets": len({block["physical id"] for block in blocks if "physical id" in block}) or 1,
+        "numa_nodes": len(list((root / "sys/devices/system/node").glob("node[0-9]*"))) or 1,
     }
 
 
