@@ -113,7 +113,7 @@ def test_two_at_once(store: WeightsStore, model: ReleaseModel, folder: Path) -> 
     parent.mkdir(parents=True)
     with (parent / f".{model.revision}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(HostError, match="another process is installing"):
+        with pytest.raises(HostError, match="another process is installing or removing"):
             store.install(model, DirectorySource(folder))
     assert store.install(model, DirectorySource(folder)) is True
 
