@@ -1,11 +1,16 @@
-"""One recording in memory: 16 kHz mono float32 samples, and what is known of where they came from."""
+"""One recording: 16 kHz mono samples that take the same memory whatever its length, and what is known of it."""
 
 from __future__ import annotations
 
 import io
 import wave
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from voxtral_ops.audio.quality import AudioQuality, Detector, Levels, Span
+from voxtral_ops.audio.spool import InMemory, Pcm
+from voxtral_ops.audio.voice import Voice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,13 +18,18 @@ if TYPE_CHECKING:
 
 RATE = 16_000
 """Samples a second that every backend hears."""
+FULL = 32768.0
 
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """A decoded recording. ``samples`` is read-only, one float32 in about -1 … 1 for each 1/16000 s."""
+    """A decoded recording. Times are seconds from its start, rounded to the nearest of its samples.
 
-    samples: NDArray[np.float32]
+    Up to ten minutes are held in memory; longer ones lie in a nameless file and are read piece by piece.
+    """
+
+    pcm: Pcm = field(repr=False)
+    """16 bits a sample, before the gain. A part shares it with the whole."""
     source: str
     """The file's name, or what the bytes were called."""
     container: str
@@ -30,23 +40,108 @@ class Audio:
     """In the file, before mixing to one."""
     sha256: str
     """Of the file's bytes."""
+    levels: Levels
     damaged: int = 0
     """Packets that could not be decoded and were left out."""
+    claimed: float | None = None
+    """Seconds that the file says it has, which nothing here believes."""
+    voice: Voice = field(default_factory=Voice, repr=False)
+    """Who finds the speech."""
+    first: int = 0
+    """Where in ``pcm`` it begins."""
+    count: int = -1
+    """Samples; all that ``pcm`` holds unless it is a part."""
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            object.__setattr__(self, "count", self.pcm.count - self.first)
+
+    @classmethod
+    def of(cls, samples: NDArray[np.float32], source: str = "<samples>", **known: Any) -> Self:
+        """Samples that the caller already has: 16 kHz, mono, -1 … 1. They are taken as they are, without a gain."""
+        import hashlib  # noqa: PLC0415
+
+        from voxtral_ops.audio.loudness import pcm16, plain_levels  # noqa: PLC0415
+
+        data = pcm16(samples)
+        facts = {
+            "container": "samples",
+            "codec": "pcm_f32le",
+            "rate": RATE,
+            "channels": 1,
+            "levels": plain_levels(data),
+        }
+        sha256 = hashlib.sha256(data).hexdigest()
+        return cls(InMemory(data.tobytes()), source=source, **{"sha256": sha256, **facts, **known})
 
     @property
     def seconds(self) -> float:
         """How long it is."""
-        return len(self.samples) / RATE
+        return self.count / RATE
 
-    def wav_bytes(self) -> bytes:
-        """The samples as a WAV file: 16 kHz, mono, 16 bit. Louder than full scale is clipped."""
+    def read(self, start: float = 0.0, stop: float | None = None) -> NDArray[np.float32]:
+        """The samples between two times, gain applied, as float32 in -1 … 1. What lies outside is left out."""
         import numpy as np  # noqa: PLC0415
 
-        pcm = np.clip(self.samples * 32767.0, -32768, 32767).round().astype("<i2")
+        first, last = self._places(start, stop)
+        factor = 10.0 ** (self.levels.gain / 20.0) / FULL
+        sound = np.multiply(self.pcm.read(first, last), np.float32(factor), dtype=np.float32)
+        return np.clip(sound, -1.0, 1.0, out=sound) if self.levels.gain > 0 else sound
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        """All of it: for short recordings; an hour takes 230 MB."""
+        samples = self.read()
+        samples.flags.writeable = False
+        return samples
+
+    def part(self, start: float, stop: float | None = None) -> Self:
+        """A stretch of it as a recording of its own, which shares the samples and the gain."""
+        first, last = self._places(start, stop)
+        return replace(self, first=first, count=last - first, claimed=None)
+
+    def wav_bytes(self) -> bytes:
+        """It as a WAV file: 16 kHz, mono, 16 bit, gain applied."""
+        from voxtral_ops.audio.loudness import louder  # noqa: PLC0415
+
+        pcm = louder(self.pcm.read(self.first, self.first + self.count), self.levels.gain)
         buffer = io.BytesIO()
         with wave.open(buffer, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(RATE)
-            file.writeframes(pcm.tobytes())
+            file.writeframes(pcm)
         return buffer.getvalue()
+
+    @cached_property
+    def speech(self) -> tuple[Span, ...]:
+        """Where someone speaks, in order, without overlap. Found when it is first asked for."""
+        return self._heard[0]
+
+    @cached_property
+    def quality(self) -> AudioQuality:
+        """How well it can be understood. Looks for speech when it is first asked for."""
+        from voxtral_ops.audio.level import noise  # noqa: PLC0415
+
+        spans, detector = self._heard
+        snr, silence = noise(self, spans)
+        return AudioQuality(
+            loudness=self.levels.loudness,
+            gain=self.levels.gain,
+            peak=self.levels.peak,
+            clipping=self.levels.clipping,
+            snr=snr,
+            speech=sum(span.seconds for span in spans) / self.seconds if self.count else 0.0,
+            silence=silence,
+            detector=detector,
+        )
+
+    @cached_property
+    def _heard(self) -> tuple[tuple[Span, ...], Detector]:
+        return self.voice.find(self)
+
+    def _places(self, start: float, stop: float | None) -> tuple[int, int]:
+        """Sample indexes in ``pcm``, within this recording."""
+        first = min(max(0, round(start * RATE)), self.count)
+        last = self.count if stop is None else min(max(first, round(stop * RATE)), self.count)
+        return self.first + first, self.first + last

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from voxtral_ops.audio.audio import RATE, Audio
 from voxtral_ops.audio.limits import AudioLimits
+from voxtral_ops.audio.loudness import Meter, pcm16
 from voxtral_ops.audio.source import Opened
+from voxtral_ops.audio.spool import InMemory
 from voxtral_ops.errors import AudioError
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class _Sound:
     channels: int = 0
 
 
-def decode(opened: Opened, limits: AudioLimits) -> Audio:
+def decode(opened: Opened, limits: AudioLimits, target: float | None) -> Audio:
     """All the sound of the first audio track. Raises AudioError, whatever PyAV raised."""
     import av  # noqa: PLC0415
 
@@ -59,7 +61,7 @@ def decode(opened: Opened, limits: AudioLimits) -> Audio:
             container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
             io_open=_refuse,
         ) as container:
-            return _decode(opened, container, limits)
+            return _decode(opened, container, limits, target)
     except (AudioError, TypeError, AttributeError, NameError):
         raise  # the latter are faults of ours: a recording is never blamed for them
     except MemoryError as error:
@@ -83,7 +85,7 @@ def bound_allocations() -> bool:
     return bool(found)
 
 
-def _decode(opened: Opened, container: av.container.InputContainer, limits: AudioLimits) -> Audio:
+def _decode(opened: Opened, container: av.container.InputContainer, limits: AudioLimits, target: float | None) -> Audio:
     if not container.streams.audio:
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
         raise AudioError(f"{opened.name} holds no sound, only {kinds}", hint="name a file with an audio track")
@@ -107,7 +109,7 @@ def _decode(opened: Opened, container: av.container.InputContainer, limits: Audi
         frame.pts = None
         _collect(sound, resampler.resample(frame), opened.name, limits)
     _collect(sound, resampler.resample(None) if resampler else [], opened.name, limits)
-    return _finished(opened, container.format.name, codec, sound)
+    return _finished(opened, container.format.name, codec, sound, target)
 
 
 def _frames(
@@ -165,7 +167,7 @@ def _collect(sound: _Sound, frames: list[Any], name: str, limits: AudioLimits) -
             )
 
 
-def _finished(opened: Opened, container: str, codec: str, sound: _Sound) -> Audio:
+def _finished(opened: Opened, container: str, codec: str, sound: _Sound, target: float | None) -> Audio:
     import numpy as np  # noqa: PLC0415
 
     if not sound.samples:
@@ -179,9 +181,11 @@ def _finished(opened: Opened, container: str, codec: str, sound: _Sound) -> Audi
     samples = np.concatenate(sound.blocks)
     if not np.isfinite(samples).all():
         raise AudioError(f"{opened.name} holds samples that are not numbers", hint="export it again as 16 bit PCM")
-    samples.flags.writeable = False
+    meter, pcm = Meter(), pcm16(samples)
+    meter.add(pcm)
     return Audio(
-        samples=samples,
+        pcm=InMemory(pcm.tobytes()),
+        levels=meter.levels(target),
         source=opened.name,
         container=container,
         codec=codec,
