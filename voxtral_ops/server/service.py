@@ -14,7 +14,7 @@ from voxtral_ops.planning.plan import Plan
 from voxtral_ops.server.logfile import follow
 from voxtral_ops.server.manager import START_SECONDS, ServerEvent, VLLMServerManager
 from voxtral_ops.server.pidfile import read_pid
-from voxtral_ops.server.status import ServerStatus, read_status
+from voxtral_ops.server.status import LIVE, ServerStatus, read_status
 from voxtral_ops.server.systemd import SystemdService, active_units, unit_file
 
 OnEvent = Callable[[ServerEvent], None]
@@ -95,6 +95,12 @@ def find_services(layout: Layout, systemd: Path = Path("/run/systemd/system")) -
             found.append(ManagedService(VLLMServerManager(release / "instances" / name, layout)))
     found += [SystemdService.of_unit(unit, layout.releases) for unit in sorted(units)]
     return (*found, *_left_over(layout, {service.name for service in found if service.supervisor == "voxtral"}))
+
+
+def running_instances(layout: Layout) -> tuple[Path, ...]:
+    """The directories that servers run from now, are started from, or will be restarted from."""
+    statuses = (service.status() for service in find_services(layout))
+    return tuple(Path(status.directory) for status in statuses if status.state in LIVE and status.directory)
 
 
 def current_plan(layout: Layout) -> tuple[Plan | None, Path]:
