@@ -71,9 +71,6 @@ SYSTEMS = (
     ),
 )
 
-ARCHITECTURES = ("x86_64",)
-"""The engines' locks are made for these."""
-
 
 def find_system(profile: Profile) -> SupportedSystem | None:
     """Find the table's row for this host, or None."""
@@ -94,12 +91,6 @@ def check_supported(profile: Profile) -> SupportedSystem:
             hint=f"supported: {known}",
             system=profile.system.id,
             version=profile.system.version,
-        )
-    if profile.cpu.architecture not in ARCHITECTURES:
-        raise HostError(
-            f"the processor architecture {profile.cpu.architecture} is not supported",
-            hint=f"supported: {', '.join(ARCHITECTURES)}; the engine's locks are made for it",
-            architecture=profile.cpu.architecture,
         )
     return row
 

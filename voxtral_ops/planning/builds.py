@@ -110,20 +110,26 @@ def choose_build(profile: Profile, engine: str, *, accelerator: bool) -> EngineB
 
 def obstacle(profile: Profile, row: Requirements) -> HostError | None:
     """Say what keeps this host from running a build, first what no upgrade mends; None where nothing does."""
+    return next((found for found in obstacles(profile, row).values() if found), None)
+
+
+def obstacles(profile: Profile, row: Requirements) -> dict[str, HostError | None]:
+    """Check everything that a build needs of a host: what was looked at, and what is wrong with it."""
+    checks: dict[str, HostError | None] = {"architecture": None, "glibc": None}
     lock, glibc = row.locks.get(profile.cpu.architecture), profile.system.glibc
     if lock is None:
-        return _other_processor([row], profile.cpu.architecture)
-    if row.driver and not any(gpu.compute_capability >= row.capability for gpu in profile.accelerators.gpus):
-        return _old_gpu(profile, row)
+        return {"architecture": _other_processor([row], profile.cpu.architecture)}
+    if row.driver:
+        usable = any(gpu.compute_capability >= row.capability for gpu in profile.accelerators.gpus)
+        checks["capability"] = None if usable else _old_gpu(profile, row)
+        checks["driver"] = None if driver_release(profile) >= row.driver else _old_driver(profile, row)
     if glibc is None or _numbers(glibc) < _numbers(lock.glibc):
         have = f"glibc {glibc}" if glibc else "no glibc"
-        return HostError(
+        checks["glibc"] = HostError(
             f"this system has {have}: {row.title} needs {lock.glibc} or newer",
             hint="use a newer system: Debian 12, Ubuntu 22.04, Enterprise Linux 9, or one after them",
         )
-    if driver_release(profile) < row.driver:
-        return _old_driver(profile, row)
-    return None
+    return checks
 
 
 def lock_name(build: str, architecture: str) -> str:
@@ -166,6 +172,8 @@ def _other_processor(rows: list[Requirements], architecture: str) -> HostError:
 
 
 def _old_gpu(profile: Profile, row: Requirements) -> HostError:
+    if not profile.accelerators.gpus:
+        return _without_gpu(profile)
     newest = max(profile.accelerators.gpus, key=lambda gpu: gpu.compute_capability)
     have, need = (".".join(map(str, pair)) for pair in (newest.compute_capability, row.capability))
     return HostError(

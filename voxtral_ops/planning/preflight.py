@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from voxtral_ops.errors import HostError
-from voxtral_ops.hardware.profile import Listener, Profile
+from voxtral_ops.errors import HostError, VoxtralError
+from voxtral_ops.hardware.profile import Gpu, Listener, Profile
 from voxtral_ops.hardware.systems import check_supported, install_line
 from voxtral_ops.paths import Layout
+from voxtral_ops.planning.builds import Requirements, obstacles, requirements
 from voxtral_ops.planning.memory import MIB, gib
-from voxtral_ops.planning.plan import Instance, Plan
+from voxtral_ops.planning.plan import Plan
 
 ENGINE_BYTES = {"cpu": 4_500_000_000, "cuda13": 16_000_000_000, "cuda12": 16_000_000_000}
 """An installed engine with its byte code; the CPU build measured, the others added up from the wheels."""
@@ -23,7 +24,7 @@ GPU_HOST_BYTES = 6_000_000_000
 """What a GPU's server takes of the host's memory: processes, and vLLM's cache of prepared audio."""
 MARGIN = 512 * MIB
 """Room for the toolkit, logs and temporary files."""
-PYTHON = (3, 11)
+TOOLKIT_PYTHON = (3, 11)
 
 
 class Finding(BaseModel):
@@ -37,17 +38,26 @@ class Finding(BaseModel):
     hint: str = ""
 
 
-def preflight(profile: Profile, plan: Plan, layout: Layout) -> tuple[Finding, ...]:
-    """Check this host against the plan. It changes nothing."""
-    findings = [
-        _system(profile),
-        _python(profile),
-        *_disk(profile, plan, layout),
-        _memory(profile, plan, layout),
-    ]
-    findings += [_shm(profile), *_processor(profile, plan), *_libraries(profile, plan)]
-    findings += [_port(profile, instance, layout) for instance in plan.instances]
-    return (*findings, *_gpu_memory(profile, plan, layout), *_rights(profile), _certificates(profile))
+def preflight(
+    profile: Profile, plan: Plan | None, layout: Layout, refusal: VoxtralError | None = None
+) -> tuple[Finding, ...]:
+    """Check this host against the plan. It changes nothing.
+
+    Without a plan, ``refusal`` is why there is none; what can be said of the host without one is still said.
+    """
+    findings = [_system(profile), _python(profile), _shm(profile), *_rights(profile), _certificates(profile)]
+    if plan is None:
+        return (*findings, *_refused(refusal))
+    row = requirements()[plan.build]
+    findings += [*_engine(profile, plan, row), *_interpreter(profile, row)]
+    findings += [*_disk(profile, plan, layout), _memory(profile, plan, layout)]
+    findings += [*_processor(profile, plan), *_libraries(profile, plan)]
+    return (*findings, *_ports(profile, plan, layout), *_gpu_memory(profile, plan, layout))
+
+
+def _refused(refusal: VoxtralError | None) -> Iterator[Finding]:
+    if refusal is not None:
+        yield Finding(check="plan", ok=False, detail=refusal.message, hint=refusal.hint)
 
 
 def _system(profile: Profile) -> Finding:
@@ -59,12 +69,44 @@ def _system(profile: Profile) -> Finding:
 
 
 def _python(profile: Profile) -> Finding:
-    new = [each for each in profile.interpreters if tuple(map(int, each.version.split(".")[:2])) >= PYTHON]
+    new = [each for each in profile.interpreters if _version(each.version) >= TOOLKIT_PYTHON]
     if any(each.venv for each in new):
         best = next(each for each in new if each.venv)
         return Finding(check="python", ok=True, detail=f"{best.path} ({best.version})")
     lacking = f"{new[0].path} cannot make virtual environments" if new else "no Python 3.11 or newer is here"
     return Finding(check="python", ok=False, detail=lacking, hint=install_line(profile, "venv"))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+
+
+def _engine(profile: Profile, plan: Plan, row: Requirements) -> Iterator[Finding]:
+    accelerators = profile.accelerators
+    good = {
+        "architecture": profile.cpu.architecture,
+        "glibc": f"glibc {profile.system.glibc}",
+        "capability": ", ".join(
+            dict.fromkeys(f"{gpu.name}: {'.'.join(map(str, gpu.compute_capability))}" for gpu in accelerators.gpus)
+        ),
+        "driver": f"NVIDIA driver {accelerators.driver}",
+    }
+    for check, problem in obstacles(profile, row).items():
+        detail, hint = (problem.message, problem.hint) if problem else (good[check], "")
+        yield Finding(check=check, ok=problem is None, detail=detail, hint=hint)
+    strange = [each.model for each in plan.instances if each.model not in row.models]
+    detail = f"{row.title} does not serve {', '.join(strange)}" if strange else row.title
+    hint = f"it serves {', '.join(row.models)}" if strange else ""
+    yield Finding(check="engine", ok=not strange, detail=detail, hint=hint)
+    if plan.build != "cpu" and accelerators.problem:
+        # Some GPUs work and the plan uses those: worth knowing, no reason to stop.
+        yield Finding(check="gpu", ok=True, detail=accelerators.problem, hint=accelerators.hint)
+
+
+def _interpreter(profile: Profile, row: Requirements) -> Iterator[Finding]:
+    if not any(_version(each.version) == _version(row.python) for each in profile.interpreters):
+        detail = f"the engine wants Python {row.python}, which is not here: the installer fetches it"
+        yield Finding(check="engine python", ok=True, detail=detail)
 
 
 def _disk(profile: Profile, plan: Plan, layout: Layout) -> Iterator[Finding]:
@@ -99,8 +141,9 @@ def _engine_need(profile: Profile, plan: Plan, layout: Layout) -> int:
 def _weights_need(profile: Profile, plan: Plan, layout: Layout) -> int:
     facts = profile.directories.get(str(layout.models))
     here = facts.complete if facts else ()
-    absent = [each for each in plan.instances if f"{each.repository}/{each.revision}" not in here]
-    return sum(each.memory.weights * max(1, len(each.gpus)) for each in absent)
+    # Two instances of one model share its files.
+    absent = {f"{each.repository}/{each.revision}": each for each in plan.instances}
+    return sum(each.memory.weights * max(1, len(each.gpus)) for name, each in absent.items() if name not in here)
 
 
 def _memory(profile: Profile, plan: Plan, layout: Layout) -> Finding:
@@ -146,11 +189,22 @@ def _libraries(profile: Profile, plan: Plan) -> Iterator[Finding]:
     yield Finding(check="compiler", ok=compiler is not None, detail=detail, hint=hint)
 
 
-def _port(profile: Profile, instance: Instance, layout: Layout) -> Finding:
-    holder, port = _holder(profile, instance.port), instance.port
+def _ports(profile: Profile, plan: Plan, layout: Layout) -> Iterator[Finding]:
+    first: dict[int, str] = {}
+    for instance in plan.instances:
+        other = first.setdefault(instance.port, instance.name)
+        if other != instance.name:
+            detail = f"{instance.name} and {other} would both listen on port {instance.port}"
+            yield Finding(check="port", ok=False, detail=detail, hint="give one of them another port")
+        else:
+            yield _port(profile, instance.port, layout)
+
+
+def _port(profile: Profile, port: int, layout: Layout) -> Finding:
+    holder = _holder(profile, port)
     if holder is None:
         return Finding(check="port", ok=True, detail=f"port {port} is free")
-    if _ours(holder, layout):
+    if _ours(holder.command, layout):
         return Finding(check="port", ok=True, detail=f"port {port} is held by this installation's own server")
     who = f"process {holder.pid} ({holder.command[:120]})" if holder.pid else holder.command
     hint = f"stop it (kill {holder.pid}), or take another port" if holder.pid else "take another port, or look as root"
@@ -161,26 +215,44 @@ def _holder(profile: Profile, port: int) -> Listener | None:
     return next((each for each in profile.listeners if each.port == port), None)
 
 
-def _ours(holder: Listener, layout: Layout) -> bool:
-    return f"{layout.home}/" in holder.command
+def _ours(command: str, layout: Layout) -> bool:
+    return f"{layout.home}/" in command
 
 
 def _serving(profile: Profile, plan: Plan, layout: Layout) -> bool:
     holders = [_holder(profile, each.port) for each in plan.instances]
-    return any(holder is not None and _ours(holder, layout) for holder in holders)
+    return any(holder is not None and _ours(holder.command, layout) for holder in holders)
 
 
 def _gpu_memory(profile: Profile, plan: Plan, layout: Layout) -> Iterator[Finding]:
-    wanted = {index: each.memory for each in plan.instances for index in each.gpus}
-    if not wanted or _serving(profile, plan, layout):
+    if _serving(profile, plan, layout):
         return
+    needs: dict[int, int] = {}
+    for instance in plan.instances:
+        for index in instance.gpus:
+            needs[index] = needs.get(index, 0) + instance.memory.total
     for gpu in profile.accelerators.gpus:
-        if gpu.index not in wanted:
-            continue
-        free, need = gpu.memory_total - gpu.memory_used, wanted[gpu.index].total
-        detail = f"GPU {gpu.index}: {gib(free)} free, {gib(need)} needed"
-        hint = "" if free >= need else "nvidia-smi shows who uses it; or set gpu-memory-utilization lower"
-        yield Finding(check="gpu memory", ok=free >= need, detail=detail, hint=hint)
+        if gpu.index in needs:
+            yield _room(gpu, needs[gpu.index])
+
+
+def _room(gpu: Gpu, need: int) -> Finding:
+    free = gpu.memory_total - gpu.memory_reserved - gpu.memory_used
+    detail = f"GPU {gpu.index} ({gpu.name}): {gib(free)} free, {gib(need)} needed"
+    if free >= need:
+        return Finding(check="gpu memory", ok=True, detail=detail)
+    largest = sorted(gpu.processes, key=lambda each: -(each.memory or 0))
+    if not largest:
+        hint = (
+            "nobody who holds it can be seen from here: look as root (nvidia-smi), or set gpu-memory-utilization lower"
+        )
+        return Finding(check="gpu memory", ok=False, detail=detail, hint=hint)
+    who = ", ".join(
+        f"process {each.pid} ({each.command[:120]}{f', {gib(each.memory)}' if each.memory else ''})" for each in largest
+    )
+    pids = " ".join(str(each.pid) for each in largest)
+    hint = f"stop what holds it (kill {pids}), or set gpu-memory-utilization lower"
+    return Finding(check="gpu memory", ok=False, detail=f"{detail}; held by {who}", hint=hint)
 
 
 def _rights(profile: Profile) -> Iterator[Finding]:

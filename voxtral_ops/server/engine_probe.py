@@ -22,6 +22,8 @@ MODULES = {
     "scipy": "scipy",
     "mistral-common": "mistral_common",
 }
+# torchaudio comes with CUDA, and older engines resample with resampy: looked at where they are installed.
+SOME_BUILDS = ("torchaudio", "resampy")
 # Read, not imported: importing vLLM takes tens of seconds.
 DISTRIBUTIONS = ("vllm", "transformers", *MODULES)
 
@@ -38,14 +40,15 @@ def versions() -> dict[str, str]:
 
 
 def broken_imports() -> dict[str, str]:
-    """Package → why it cannot be imported. torchaudio belongs to CUDA builds only, so only where it is installed."""
+    """Package → why it cannot be imported."""
     broken = {}
     wanted = dict(MODULES)
-    try:
-        version("torchaudio")
-        wanted["torchaudio"] = "torchaudio"
-    except PackageNotFoundError:
-        pass
+    for name in SOME_BUILDS:
+        try:
+            version(name)
+            wanted[name] = name
+        except PackageNotFoundError:
+            pass
     for name, module in wanted.items():
         try:
             importlib.import_module(module)

@@ -59,11 +59,11 @@ class ActionModule(ActionBase):
 
     def _survey(self, raw_layout: dict, raw_release: dict, overrides: dict, locks: Path) -> dict:
         from voxtral_ops import __version__
-        from voxtral_ops.errors import ConfigurationError
+        from voxtral_ops.errors import ConfigurationError, HostError, ModelError
         from voxtral_ops.hardware.profile import Profile
-        from voxtral_ops.hardware.systems import check_supported
         from voxtral_ops.paths import Layout
         from voxtral_ops.planning import PlanOverrides, make_plan, preflight
+        from voxtral_ops.planning.builds import lock_name, requirements
         from voxtral_ops.release import default_release, parse_release, release_id
 
         layout = Layout(
@@ -72,40 +72,49 @@ class ActionModule(ActionBase):
         release = parse_release(raw_release, "voxtral_release") if raw_release else default_release()
         raw_profile = self._probe(sorted({raw_layout[key] for key in ("home", "models", "config", "state", "cache")}))
         profile = Profile.model_validate(raw_profile)
-        check_supported(profile)
         try:
             wishes = PlanOverrides.model_validate(overrides)
         except ValueError as error:
             raise ConfigurationError(f"voxtral_hardware_overrides: {error}", hint="see the role's README") from error
-        plan = make_plan(profile, release, overrides=wishes)
-        lock = locks / f"{plan.build}.txt"
+        found = {"voxtral_hardware_profile": profile.model_dump(mode="json")}
+        try:
+            plan = make_plan(profile, release, overrides=wishes)
+        except (HostError, ModelError) as refusal:
+            # What else stands in the way is told with it: one look, one list.
+            return {**found, **self._verdict(profile, preflight(profile, None, layout, refusal))}
+        lock = locks / lock_name(plan.build, profile.cpu.architecture)
         if not lock.is_file():
             raise ConfigurationError(f"there is no lock for the {plan.build} build", hint=f"it would be {lock}")
         # Another lock or another toolkit is another release: both can stand side by side on a host.
         plan = plan.model_copy(
             update={"release": release_id(release, hashlib.sha256(lock.read_bytes()).hexdigest(), __version__)}
         )
-        findings = preflight(profile, plan, layout)
-        passed_over = CURABLE if profile.privileged else set()
         wanted = {instance.model for instance in plan.instances}
-        found = {
-            "voxtral_hardware_profile": profile.model_dump(mode="json"),
+        found |= {
             "voxtral_hardware_plan": plan.model_dump(mode="json"),
             "voxtral_hardware_release_id": plan.release,
+            "voxtral_hardware_lock": lock.name,
+            "voxtral_hardware_python": requirements()[plan.build].python,
             "voxtral_hardware_models": [
                 model.model_dump(mode="json") for model in release.models if model.name in wanted
             ],
-            "voxtral_hardware_findings": [finding.model_dump(mode="json") for finding in findings],
         }
+        return {**found, **self._verdict(profile, preflight(profile, plan, layout))}
+
+    def _verdict(self, profile, findings: tuple) -> dict:
+        """The findings, and a failure that names every bad one with its cure."""
+        found = {"voxtral_hardware_findings": [finding.model_dump(mode="json") for finding in findings]}
+        passed_over = CURABLE if profile.privileged else set()
         bad = [finding for finding in findings if not finding.ok and finding.check not in passed_over]
         if any(finding.check in OURS for finding in bad) and profile.system.init == "systemd" and self._serves():
             bad = [finding for finding in bad if finding.check not in OURS]
-        if bad:
-            found.update(
-                failed=True,
-                msg="; ".join(f"{finding.check}: {finding.detail}" for finding in bad),
-                hint="; ".join(finding.hint for finding in bad if finding.hint),
-            )
+        if not bad:
+            return found
+        numbers = [f"({number}) " for number in range(1, len(bad) + 1)] if len(bad) > 1 else [""]
+        marked = list(zip(numbers, bad, strict=True))
+        found["failed"] = True
+        found["msg"] = "; ".join(f"{number}{finding.check}: {finding.detail}" for number, finding in marked)
+        found["hint"] = "; ".join(f"{number}{finding.hint}" for number, finding in marked if finding.hint)
         return found
 
     def _serves(self) -> bool:

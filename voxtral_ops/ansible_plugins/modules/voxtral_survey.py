@@ -11,8 +11,8 @@ description:
   - Runs the hardware probe on the host (one file, standard library only, removed again), and computes profile,
     plan and preflight
     findings on the controller. Changes nothing, so it does the same in check mode.
-  - Fails with the reason and the cure when the host is not supported, the release does not fit it, or a preflight
-    finding is bad.
+  - Fails when the host is not supported, the release does not fit it, or a preflight finding is bad. Everything that
+    stands in the way is named at once, each with its cure.
 options:
   layout:
     description: The directories of the installation. C(scope) is V(system) or V(user).
@@ -62,6 +62,16 @@ voxtral_hardware_release_id:
   type: str
   returned: success
   sample: 0.32.0-nano-1a2b3c4d
+voxtral_hardware_lock:
+  description: The lock's file in C(locks) that the engine is installed from.
+  type: str
+  returned: success
+  sample: cuda13.txt
+voxtral_hardware_python:
+  description: The Python that the lock is made for.
+  type: str
+  returned: success
+  sample: "3.11"
 voxtral_hardware_models:
   description: The pinned models of the plan.
   type: list
@@ -72,6 +82,6 @@ voxtral_hardware_findings:
   description: What was checked before anything is installed.
   type: list
   elements: dict
-  returned: success
+  returned: always
   sample: [{check: memory, ok: true, detail: 21 GiB free, hint: ""}]
 """
