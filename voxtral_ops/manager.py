@@ -65,8 +65,6 @@ class VoxtralManager:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if "voxtral" in self.__dict__:
-            await self.voxtral.aclose()
         await asyncio.to_thread(self.close)
 
     def transcribe(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
-from urllib.parse import urlsplit
 
 from voxtral_ops.errors import NetworkError, ServerError, VoxtralError
 from voxtral_ops.server.diagnosis import explain
+from voxtral_ops.speech.connection import Answer, Connections, Upload, upload
+from voxtral_ops.speech.voxtral import HTTP_OK, PATH
 
 
 class FileUpload:
@@ -25,27 +25,22 @@ class FileUpload:
     def transcribe_file(self, name: str, data: bytes) -> str:
         """The server's words. Raises NetworkError when it does not answer, ServerError when it answers otherwise."""
         fields = {"model": self._model, "response_format": "json", "temperature": "0"}
-        boundary = secrets.token_hex(16)
-        status, body = self._post(_multipart(boundary, fields, name, data), boundary)
-        if status != 200:
-            raise self._refused(status, body, name)
+        answer = self._post(upload(fields, name, [data]))
+        if answer.status != HTTP_OK:
+            raise self._refused(answer.status, answer.body, name)
         try:
-            text = json.loads(body)["text"]
+            text = json.loads(answer.body)["text"]
         except (ValueError, KeyError, TypeError):
             text = None
         if not isinstance(text, str):
-            raise ServerError(f"{self._url} answered without a text: {body[:120]!r}", url=self._url)
+            raise ServerError(f"{self._url} answered without a text: {answer.body[:120]!r}", url=self._url)
         return text
 
-    def _post(self, body: bytes, boundary: str) -> tuple[int, str]:
-        parts = urlsplit(self._url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=self._timeout)
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    def _post(self, body: Upload) -> Answer:
+        # A connection of its own for each clip, as a client that has just come would have.
+        connections = Connections(self._url, connect_timeout=self._timeout, timeout=self._timeout)
         try:
-            connection.request("POST", f"{parts.path}/v1/audio/transcriptions", body, headers)
-            response = connection.getresponse()
-            return response.status, response.read().decode("utf-8", "replace")
+            return connections.post(PATH, body)
         except (OSError, http.client.HTTPException) as error:
             raise NetworkError(
                 f"{self._url} did not answer: {error}",
@@ -53,7 +48,7 @@ class FileUpload:
                 url=self._url,
             ) from error
         finally:
-            connection.close()
+            connections.close()
 
     def _refused(self, status: int, body: str, name: str) -> VoxtralError:
         cause, hint = explain(body.splitlines())
@@ -64,15 +59,3 @@ class FileUpload:
         return ServerError(
             f"{cause or 'the server refused'} (HTTP {status}: {body[:160]})", hint=hint, status=status, url=self._url
         )
-
-
-def _multipart(boundary: str, fields: dict[str, str], name: str, data: bytes) -> bytes:
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
-        for key, value in fields.items()
-    ]
-    head = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    )
-    return b"".join([*parts, head.encode(), data, f"\r\n--{boundary}--\r\n".encode()])

@@ -57,11 +57,11 @@ def from_silence(error: Exception, url: str, timeout: float) -> NetworkError:  #
     deepest = str(chain[-1]) or type(chain[-1]).__name__
     if any(isinstance(link, ConnectionRefusedError) for link in chain) or "Connection refused" in deepest:
         return NetworkError(f"nobody listens at {url}", hint=START, url=url)
-    if "ConnectTimeout" in names:
+    if "ConnectTimeoutError" in names:
         return NetworkError(
             f"{url} cannot be reached: no answer to the knock", hint="check the address and the firewall", url=url
         )
-    if names & {"APITimeoutError", "ReadTimeout", "WriteTimeout", "PoolTimeout"}:
+    if "AnswerTimeoutError" in names:
         return NetworkError(f"{url} gave no answer in {timeout:g} s", hint=f"{LOOK}; or raise `timeout`", url=url)
     if "CERTIFICATE_VERIFY_FAILED" in deepest:
         return NetworkError(

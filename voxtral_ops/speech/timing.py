@@ -7,10 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
+from voxtral_ops.audio import Span
 from voxtral_ops.speech.transcript import Segment, Word
-
-Span = tuple[float, float]
-"""Start and end in seconds."""
 
 LONGEST = 7.0
 """Seconds that one segment lasts at most where its words allow it: what a reader of subtitles can follow."""
@@ -29,7 +27,7 @@ def estimated(text: str, speech: Sequence[Span], seconds: float) -> tuple[Segmen
     words = text.split()
     if not words:
         return ()
-    spans = [span for span in speech if span[1] > span[0]] or [(0.0, seconds)]
+    spans = [span for span in speech if span.seconds > 0] or [Span(0.0, seconds)]
     # A word costs its letters and one more for the gap after it.
     ends = list(accumulate(len(word) + 1 for word in words))
     total, clock = ends[-1], _Clock(spans)
@@ -45,21 +43,35 @@ def grouped(words: Iterable[Word]) -> tuple[Segment, ...]:
     return tuple(_segment(group) for group in _groups(words))
 
 
+def snapped(words: Iterable[Word], speech: Sequence[Span]) -> Iterator[Word]:
+    """Cut from each word the silence at its edges: the aligner leaves no gaps between words.
+
+    A word outside of all speech keeps its place: somebody heard it there.
+    """
+    for word in words:
+        inside = [span for span in speech if span.start < word.end and span.stop > word.start]
+        if inside:
+            start, end = max(word.start, inside[0].start), min(word.end, inside[-1].stop)
+            yield word.model_copy(update={"start": start, "end": end})
+        else:
+            yield word
+
+
 class _Clock:
     """Turns a share of the speech into a time of the recording."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self._spans = spans
-        self._before = [0.0, *accumulate(end - start for start, end in spans)]
+        self._before = [0.0, *accumulate(span.seconds for span in spans)]
 
     def at(self, share: float, *, closing: bool = False) -> float:
         """The time where this share is reached; at a pause its beginning when ``closing``, else its end."""
         wanted = min(max(share, 0.0), 1.0) * self._before[-1]
         index = min(bisect_right(self._before, wanted) - 1, len(self._spans) - 1)
         if closing and index > 0 and wanted - self._before[index] < 1e-9:
-            return self._spans[index - 1][1]
-        start, end = self._spans[index]
-        return min(end, start + wanted - self._before[index])
+            return self._spans[index - 1].stop
+        span = self._spans[index]
+        return min(span.stop, span.start + wanted - self._before[index])
 
 
 def _groups(words: Iterable[Word]) -> Iterator[list[Word]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import http.client
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from functools import partial
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import SecretStr
 
@@ -18,13 +21,18 @@ from voxtral_ops.audio import Audio
 from voxtral_ops.catalog import CatalogModel, catalog
 from voxtral_ops.errors import ConfigurationError, ServerError, VoxtralError
 from voxtral_ops.speech.backend import ServedModel
+from voxtral_ops.speech.connection import Answer, Connections, Upload, upload
 from voxtral_ops.speech.faults import from_silence, from_status, inner_status, message_of
 from voxtral_ops.speech.language import checked_language
 from voxtral_ops.speech.transcript import Transcript
 
-if TYPE_CHECKING:
-    import openai
+P = ParamSpec("P")
+T = TypeVar("T")
 
+PATH = "/v1/audio/transcriptions"
+HTTP_OK = 200
+MOST_AT_ONCE = 64
+"""Requests that asyncio callers have under way at one server."""
 TOKENS_PER_SECOND = 12.5
 """A streaming model writes one token for each 80 ms of sound."""
 ROOM = 60
@@ -57,79 +65,75 @@ class VoxtralBackend:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._sync: openai.OpenAI | None = None
-        self._async: tuple[asyncio.AbstractEventLoop, openai.AsyncOpenAI] | None = None
+        self._connections: Connections | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._served: ServedModel | None = None
+        self._lock = Lock()
 
     def served(self) -> ServedModel:
         """The model that the server lists; asked once, and again after a failure."""
         served = self._served
         if served is None:
-            try:
-                response = self._client().models.with_raw_response.list(timeout=self._look_timeout())
-            except Exception as error:
-                raise self._mapped(error) from error
-            served = self._served = self._choose(response.http_response.text)
+            with self._mapped():
+                answer = self._server().get("/v1/models", LOOK_TIMEOUT)
+                served = self._served = self._choose(self._accepted(answer, self.endpoint.model or "the model"))
         return served
 
     async def aserved(self) -> ServedModel:
         """The same, for asyncio."""
-        served = self._served
-        if served is None:
-            try:
-                response = await self._aclient().models.with_raw_response.list(timeout=self._look_timeout())
-            except Exception as error:
-                raise self._mapped(error) from error
-            served = self._served = self._choose(response.http_response.text)
-        return served
+        known = self._served
+        return known if known is not None else await self._later(self.served)
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """The words, as the server hears them. An empty text means that it heard none."""
         code, began = checked_language(language), time.monotonic()
         served = self.served()
-        try:
-            create = self._client().audio.transcriptions.with_raw_response.create
-            response = create(**self._request(audio, code, served))
-        except Exception as error:
-            raise self._mapped(error, served) from error
-        return self._transcript(response.http_response.text, audio, code, served, began)
+        with self._mapped():
+            answer = self._server().post(PATH, self._request(audio, code, served))
+            return self._transcript(self._accepted(answer, served.name), audio, code, served, began)
 
     async def atranscribe(self, audio: Audio, language: str | None = None) -> Transcript:
-        """The same, for asyncio. Reading the sound into WAV happens here too: 10 ms for ten minutes."""
-        code, began = checked_language(language), time.monotonic()
-        served = await self.aserved()
-        try:
-            create = self._aclient().audio.transcriptions.with_raw_response.create
-            response = await create(**self._request(audio, code, served))
-        except Exception as error:
-            raise self._mapped(error, served) from error
-        return self._transcript(response.http_response.text, audio, code, served, began)
+        """The same, for asyncio: in a thread, of which as many run as requests are under way."""
+        return await self._later(self.transcribe, audio, language)
+
+    def stream(self, audio: Audio, language: str | None = None) -> Iterator[str]:
+        """The words as they are heard, piece by piece. Raises VoxtralError, also in the middle."""
+        code, served = checked_language(language), self.served()
+        with self._mapped(), self._server().streaming(PATH, self._request(audio, code, served, stream=True)) as answer:
+            status, lines = answer
+            if status != HTTP_OK:
+                self._accepted(Answer(status, "".join(lines)), served.name)
+            for event in _events(lines):
+                yield self._delta(event, served.name)
 
     def close(self) -> None:
-        """Close the connections of the synchronous client; ``aclose`` is for the event loop's."""
-        if self._sync is not None:
-            self._sync.close()
-        self._sync = self._served = None
+        """Close the connections. Who still waits for an answer gets a NetworkError."""
+        with self._lock:
+            connections, self._connections = self._connections, None
+            threads, self._threads = self._threads, None
+        self._served = None
+        if connections is not None:
+            connections.close()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    async def aclose(self) -> None:
-        """Close the connections that belong to the running event loop."""
-        if self._async is not None and self._async[0] is asyncio.get_running_loop():
-            await self._async[1].close()
-        self._async = None
+    async def _later(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="voxtral-http")
+            threads = self._threads
+        return await asyncio.get_running_loop().run_in_executor(threads, partial(work, *args, **options))
 
-    def _request(self, audio: Audio, language: str | None, served: ServedModel) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "file": ("recording.wav", audio.wav_bytes(), "audio/wav"),
-            "model": served.served_name,
-            "response_format": "json",
-            "temperature": 0.0,
-        }
+    def _request(self, audio: Audio, language: str | None, served: ServedModel, *, stream: bool = False) -> Upload:
+        fields = {"model": served.served_name, "response_format": "json", "temperature": "0.0"}
         if language is not None:
-            request["language"] = language
+            fields["language"] = language
         if served.realtime:
             # Without it vLLM lets a streaming model write on until its context is full.
-            request["extra_body"] = {"max_completion_tokens": math.ceil(TOKENS_PER_SECOND * audio.seconds) + ROOM}
-        return request
+            fields["max_completion_tokens"] = str(math.ceil(TOKENS_PER_SECOND * audio.seconds) + ROOM)
+        if stream:
+            fields["stream"] = "true"
+        return upload(fields, "recording.wav", [audio.wav_bytes()])
 
     def _transcript(
         self, body: str, audio: Audio, language: str | None, served: ServedModel, began: float
@@ -210,73 +214,64 @@ class VoxtralBackend:
             raise from_status(inner_status(raw), body, self.endpoint.url, model)
         return raw
 
-    def _mapped(self, error: Exception, served: ServedModel | None = None) -> VoxtralError:
+    def _accepted(self, answer: Answer, model: str) -> str:
+        """The body of a 200; every other status is an error."""
+        if answer.status == HTTP_OK:
+            return answer.body
+        mapped = from_status(answer.status, answer.body, self.endpoint.url, model)
+        changed = mapped.details.get("code") == "no_such_model" and self.endpoint.model is None
+        if changed:
+            url = self.endpoint.url
+            raise ServerError(f"{url} has just changed its model: {mapped.message}", hint="try again", url=url)
+        raise mapped
+
+    def _delta(self, event: str, model: str) -> str:
+        raw = self._object(event, model)
+        try:
+            return str(raw["choices"][0]["delta"].get("content") or "")
+        except (KeyError, IndexError, TypeError, AttributeError):
+            return ""
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
         """Our error for theirs. What the server serves is asked again after any failure."""
-        import openai  # noqa: PLC0415
+        try:
+            yield
+        except VoxtralError:
+            self._served = None
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            self._served = None
+            raise from_silence(error, self.endpoint.url, self.endpoint.timeout) from error
 
-        self._served = None
-        url = self.endpoint.url
-        if isinstance(error, VoxtralError):
-            return error
-        if isinstance(error, openai.APIStatusError):
-            name = served.name if served else self.endpoint.model or "the model"
-            mapped = from_status(error.status_code, error.response.text, url, name)
-            changed = mapped.details.get("code") == "no_such_model" and self.endpoint.model is None
-            if changed:
-                return ServerError(f"{url} has just changed its model: {mapped.message}", hint="try again", url=url)
-            return mapped
-        if isinstance(error, openai.APIConnectionError):
-            return from_silence(error, url, self.endpoint.timeout)
-        return ServerError(f"{url} answered what cannot be read: {type(error).__name__}: {error}", url=url)
-
-    def _client(self) -> openai.OpenAI:
-        import openai  # noqa: PLC0415
-
-        if self._sync is None:
-            http = openai.DefaultHttpxClient(trust_env=False) if _is_near(self.endpoint.url) else None
-            self._sync = openai.OpenAI(http_client=http, **self._client_options())
-        return self._sync
-
-    def _aclient(self) -> openai.AsyncOpenAI:
-        import openai  # noqa: PLC0415
-
-        loop = asyncio.get_running_loop()
-        if self._async is None or self._async[0] is not loop:
-            # Connections belong to the loop that opened them.
-            http = openai.DefaultAsyncHttpxClient(trust_env=False) if _is_near(self.endpoint.url) else None
-            self._async = (loop, openai.AsyncOpenAI(http_client=http, **self._client_options()))
-        return self._async[1]
-
-    def _client_options(self) -> dict[str, Any]:
-        import openai  # noqa: PLC0415
-
-        return {
-            "base_url": f"{self.endpoint.url}/v1",
-            "api_key": _header_safe(self.endpoint.api_key),
-            "timeout": openai.Timeout(self.endpoint.timeout, connect=self.endpoint.connect_timeout),
-            "max_retries": 0,
-        }
-
-    def _look_timeout(self) -> Any:
-        import openai  # noqa: PLC0415
-
-        return openai.Timeout(min(LOOK_TIMEOUT, self.endpoint.timeout), connect=self.endpoint.connect_timeout)
+    def _server(self) -> Connections:
+        with self._lock:
+            if self._connections is None:
+                endpoint = self.endpoint
+                self._connections = Connections(
+                    endpoint.url,
+                    connect_timeout=endpoint.connect_timeout,
+                    timeout=endpoint.timeout,
+                    key=_header_safe(endpoint.api_key),
+                )
+            return self._connections
 
 
-def _header_safe(key: SecretStr | None) -> str:
+def _events(lines: Iterable[str]) -> Iterator[str]:
+    """The data of server-sent events, up to OpenAI's own mark of the end."""
+    for line in lines:
+        if line.startswith("data:"):
+            data = line[5:].strip()
+            if data == "[DONE]":
+                return
+            yield data
+
+
+def _header_safe(key: SecretStr | None) -> str | None:
     """The key as it may stand in a header. The HTTP library would print one that may not."""
     if key is None:
-        return "none"
+        return None
     secret = key.get_secret_value().strip()
     if not secret or not secret.isascii() or not secret.isprintable():
         raise ConfigurationError("the API key is empty or holds unprintable characters", hint="write it again")
     return secret
-
-
-def _is_near(url: str) -> bool:
-    """This very machine: a company's proxy has no business there."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxtral_ops.speech.timing import LONGEST, WIDEST, Span, estimated, grouped
+from voxtral_ops.audio import Span
+from voxtral_ops.speech.timing import LONGEST, WIDEST, estimated, grouped, snapped
 from voxtral_ops.speech.transcript import Word
 from voxtral_ops.speech.whisper import joined
 
@@ -19,7 +20,7 @@ texts = st.lists(words, max_size=60).map(" ".join)
 @st.composite
 def speech(draw: st.DrawFn) -> tuple[Span, ...]:
     edges = sorted(draw(st.lists(st.integers(0, 60_000), min_size=0, max_size=12, unique=True)))
-    return tuple((start / 1000, end / 1000) for start, end in zip(edges[::2], edges[1::2], strict=False))
+    return tuple(Span(start / 1000, end / 1000) for start, end in zip(edges[::2], edges[1::2], strict=False))
 
 
 @given(texts, speech(), st.floats(60, 70))
@@ -28,18 +29,18 @@ def test_estimates_keep_the_words_in_order_and_inside_the_speech(text: str, span
     assert " ".join(segment.text for segment in segments).split() == text.split()
     edges = [edge for segment in segments for edge in (segment.start, segment.end)]
     assert edges == sorted(edges)
-    first, last = (spans[0][0], spans[-1][1]) if spans else (0.0, seconds)
+    first, last = (spans[0].start, spans[-1].stop) if spans else (0.0, seconds)
     assert all(first - 1e-6 <= edge <= last + 1e-6 for edge in edges)
     assert all(segment.timing == "estimated" for segment in segments)
 
 
 def test_a_pause_belongs_to_no_word() -> None:
-    (first, second) = estimated("aaaa bbbb", ((0.0, 1.0), (5.0, 6.0)), 10.0)
+    (first, second) = estimated("aaaa bbbb", (Span(0.0, 1.0), Span(5.0, 6.0)), 10.0)
     assert (first.start, first.end, second.start, second.end) == (0.0, 1.0, 5.0, 6.0)
 
 
 def test_a_sentence_ends_a_segment() -> None:
-    segments = estimated("Turn on the light. Then close the door.", ((0.0, 4.0),), 4.0)
+    segments = estimated("Turn on the light. Then close the door.", (Span(0.0, 4.0),), 4.0)
     assert [segment.text for segment in segments] == ["Turn on the light.", "Then close the door."]
 
 
@@ -54,6 +55,12 @@ def test_groups_are_short_enough_to_read(parts: list[tuple[str, float, float]]) 
     for segment in segments:
         assert len(segment.text) <= WIDEST
         assert len(segment.words) == 1 or segment.end - segment.start <= LONGEST
+
+
+def test_silence_at_a_words_edges_is_cut() -> None:
+    found = [Word(text="And", start=0.0, end=0.7), Word(text="so", start=0.7, end=3.0), Word(text="?", start=5, end=6)]
+    kept = list(snapped(found, (Span(0.3, 1.0), Span(2.5, 2.8))))
+    assert [(word.start, word.end) for word in kept] == [(0.3, 0.7), (0.7, 2.8), (5, 6)]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def ask(request: pytest.FixtureRequest) -> Any:
             try:
                 return await backend.atranscribe(audio(), language)
             finally:
-                await backend.aclose()
+                backend.close()
 
         return asyncio.run(inside())
 

@@ -1,0 +1,186 @@
+"""A recording of any length: cut at its pauses, heard in parallel within a budget, and put together again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from voxtral_ops.audio import Audio, Span, segments
+from voxtral_ops.errors import VoxtralError
+from voxtral_ops.speech.journal import Journal
+from voxtral_ops.speech.signals import signals_of
+from voxtral_ops.speech.timing import estimated, grouped, snapped
+from voxtral_ops.speech.transcript import Segment, Transcript, Word
+
+Hear = Callable[[Audio], Transcript]
+"""Turns one piece into words."""
+Align = Callable[[Audio, str, str | None], tuple[Word, ...]]
+"""Finds the words of a text in a piece: audio, text, language."""
+
+WITHOUT_SPACES = frozenset({"zh", "ja"})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a recording is."""
+
+    seconds: float
+    """Of sound that is heard."""
+    of: float
+    pieces: int
+    of_pieces: int
+    resumed: int
+    """Pieces that an earlier run had heard."""
+
+
+Report = Callable[[Progress], None]
+"""Told after each piece."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How recordings are cut and heard."""
+
+    hear: Hear
+    longest: float
+    """Seconds of one piece."""
+    concurrency: int = 4
+    align: Align | None = None
+    """None: times are estimated where they are wanted."""
+    times: bool = False
+    report: Report | None = None
+
+
+def listen(audio: Audio, how: Listening, journal: Journal | None = None) -> Transcript:
+    """Transcribe all of it. What ``journal`` has is not heard again. Raises VoxtralError naming the piece.
+
+    After a failure no new piece is begun; those that are being heard are waited for and kept.
+    """
+    began = time.monotonic()
+    spans = _pieces(audio, how)
+    heard: dict[Span, Transcript] = {span: journal.done[span] for span in spans if journal and span in journal.done}
+    resumed = len(heard)
+    for span, transcript in _hear_all(audio, [span for span in spans if span not in heard], how):
+        if journal is not None:
+            journal.add(span, transcript)
+        heard[span] = transcript
+        if how.report is not None:
+            done = sum(each.seconds for each in heard)
+            how.report(Progress(done, sum(each.seconds for each in spans), len(heard), len(spans), resumed))
+    return _joined(audio, [(span, heard[span]) for span in spans], time.monotonic() - began)
+
+
+def _pieces(audio: Audio, how: Listening) -> tuple[Span, ...]:
+    """One piece where it is short enough: silence is for the model to judge then."""
+    whole = Span(0.0, audio.seconds)
+    if audio.seconds <= how.longest:
+        return (whole,)
+    return segments(audio, how.longest) or (Span(0.0, min(audio.seconds, how.longest)),)
+
+
+def _hear_all(audio: Audio, spans: Sequence[Span], how: Listening) -> Iterator[tuple[Span, Transcript]]:
+    """Yield pieces as they are heard. Only as many as are heard at once are read into memory."""
+    rest, running, failure = iter(spans), dict[Future[Transcript], Span](), None
+    with ThreadPoolExecutor(max_workers=how.concurrency, thread_name_prefix="voxtral-hear") as pool:
+        while True:
+            while failure is None and len(running) < how.concurrency and (span := next(rest, None)):
+                running[pool.submit(_hear, audio, span, how)] = span
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                span = running.pop(future)
+                try:
+                    transcript = future.result()
+                except VoxtralError as error:
+                    failure = failure or _placed(error, span, audio)
+                else:
+                    yield span, transcript
+    if failure is not None:
+        raise failure
+
+
+def _hear(audio: Audio, span: Span, how: Listening) -> Transcript:
+    piece = audio if span.seconds >= audio.seconds else audio.part(span.start, span.stop)
+    transcript = how.hear(piece)
+    updates: dict[str, Any] = {"signals": signals_of(piece, transcript)}
+    if how.times:
+        updates |= {"segments": _timed(piece, transcript, how)}
+    return transcript.model_copy(update=updates)
+
+
+def _timed(piece: Audio, transcript: Transcript, how: Listening) -> tuple[Segment, ...]:
+    if not transcript.text:
+        return ()
+    if how.align is not None:
+        # Without the aligner, in another language or on a machine without Whisper, an estimate is still honest.
+        with suppress(VoxtralError):
+            words = how.align(piece, transcript.text, transcript.language)
+            return grouped(_in_order(snapped(words, piece.speech), piece.seconds))
+    return estimated(transcript.text, piece.speech, piece.seconds)
+
+
+def _in_order(words: Iterable[Word], seconds: float) -> Iterator[Word]:
+    """Times that never go back and never leave the piece."""
+    now = 0.0
+    for word in words:
+        start = min(max(now, word.start), seconds)
+        now = min(max(start, word.end), seconds)
+        yield word.model_copy(update={"start": start, "end": now})
+
+
+def _placed(error: VoxtralError, span: Span, audio: Audio) -> VoxtralError:
+    """The same error, naming the piece where the recording has several."""
+    if span.seconds >= audio.seconds:
+        return error
+    place = f"{_clock(span.start)} to {_clock(span.stop)} of {audio.source}"
+    placed = type(error)(f"{place}: {error.message}", hint=error.hint, **error.details)
+    placed.__cause__ = error
+    return placed
+
+
+def _joined(audio: Audio, pieces: Sequence[tuple[Span, Transcript]], elapsed: float) -> Transcript:
+    if len(pieces) == 1 and pieces[0][0].start == 0:
+        return pieces[0][1].model_copy(update={"seconds": round(audio.seconds, 3), "elapsed": round(elapsed, 3)})
+    parts = [transcript for _, transcript in pieces]
+    most, _ = Counter((each.backend, each.model, each.release) for each in parts).most_common(1)[0]
+    first = next(each for each in parts if (each.backend, each.model, each.release) == most)
+    languages = Counter(each.language for each in parts if each.language and each.text)
+    language = languages.most_common(1)[0][0] if languages else None
+    text = ("" if language in WITHOUT_SPACES else " ").join(each.text for each in parts if each.text)
+    joined = first.model_copy(
+        update={
+            "text": text,
+            "language": language,
+            "seconds": round(audio.seconds, 3),
+            "elapsed": round(elapsed, 3),
+            "fallback_reason": _fallbacks(parts),
+            "segments": tuple(_moved(each, span.start) for span, part in pieces for each in part.segments),
+        }
+    )
+    return joined.model_copy(update={"signals": signals_of(audio, joined, parts)})
+
+
+def _fallbacks(parts: Sequence[Transcript]) -> str | None:
+    reasons = [each.fallback_reason for each in parts if each.fallback_reason]
+    if not reasons or len(reasons) == len(parts):
+        return reasons[0] if reasons else None
+    return f"{len(reasons)} of {len(parts)} parts: {reasons[0]}"
+
+
+def _moved(segment: Segment, by: float) -> Segment:
+    words = tuple(
+        word.model_copy(update={"start": round(word.start + by, 3), "end": round(word.end + by, 3)})
+        for word in segment.words
+    )
+    times = {"start": round(segment.start + by, 3), "end": round(segment.end + by, 3)}
+    return segment.model_copy(update={**times, "words": words})
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,0 +1,33 @@
+"""What can be measured of an answer without knowing the right one."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from voxtral_ops.audio import Audio
+from voxtral_ops.speech.transcript import Signals, Transcript
+
+
+def signals_of(audio: Audio, transcript: Transcript, parts: Sequence[Transcript] = ()) -> Signals:
+    """Measure an answer. ``parts`` are those it was joined from, whose confidence is weighted by their length."""
+    speech = sum(span.seconds for span in audio.speech)
+    words = len(transcript.text.split())
+    return Signals(
+        words_per_second=round(words / speech, 2) if speech else None,
+        compression=_compression(transcript.text),
+        speech_seconds=round(speech, 3),
+        confidence=_confidence(parts or [transcript]),
+    )
+
+
+def _compression(text: str) -> float | None:
+    """Whisper's own measure of repetition: bytes over compressed bytes (Radford et al. 2022, section 4.5)."""
+    data = text.encode()
+    return round(len(data) / len(zlib.compress(data)), 2) if data else None
+
+
+def _confidence(parts: Sequence[Transcript]) -> float | None:
+    known = [(each.signals.confidence, each.seconds) for each in parts if each.signals.confidence is not None]
+    seconds = sum(length for _, length in known)
+    return round(sum(share * length for share, length in known) / seconds, 3) if seconds else None
