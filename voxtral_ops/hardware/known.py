@@ -138,7 +138,7 @@ def _find(name: str) -> KnownGpu:
     by_title = {each.name: key for key, each in known.items()}
     if short in known or name in by_title:
         return known[by_title.get(name, short)]
-    begin = [key for key in known if short and key.startswith(short) and known[key].mig is None]
+    begin = [key for key in known if short and short in key and known[key].mig is None]
     close = begin or difflib.get_close_matches(short, known, n=3, cutoff=0.5)
     nearest = f"did you mean {' or '.join(close)}? " if close else ""
     whole = ", ".join(key for key, each in known.items() if each.mig is None)

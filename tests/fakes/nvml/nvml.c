@@ -14,6 +14,8 @@
  *   process 0 4711 30000 COMMAND     on this GPU (their number in the file): pid, MiB or -1 where it is not told
  *   fail FUNCTION CODE [GPU]         this function answers CODE (for this GPU only)
  *
+ * In the last two, slices count from 100.
+ *
  * Other lines are for the tests. Without the file, nvmlInitWithFlags answers 9, "driver not loaded". */
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +71,7 @@ static void add_slice(const char *profile, wide total, wide used) {
     gpu_t *s = &slices[slice_count], *g = &gpus[gpu_count - 1];
     *s = *g;
     s->parent = g->number;
-    s->number = -1;
+    s->number = 100 + slice_count;
     s->total = total << 20; s->used = used << 20; s->reserved = 0;
     snprintf(s->profile, sizeof s->profile, "%.31s", profile);
     snprintf(s->name, sizeof s->name, "%.58s MIG %.31s", g->name, profile);
@@ -182,7 +184,7 @@ int nvmlDeviceGetP2PStatus(gpu_t *a, gpu_t *b, int index, int *out) { /* 2: NVLi
 static int list(gpu_t *g, unsigned *count, process_t *out) {
     unsigned seen = 0;
     for (int i = 0; i < process_count; i++) {
-        if (processes[i].gpu != (g->parent < 0 ? g->number : -1)) continue;
+        if (processes[i].gpu != g->number) continue;
         if (out && seen < *count) {
             process_t each = {processes[i].pid, processes[i].used < 0 ? -1ull : (wide)processes[i].used << 20, -1u, -1u};
             out[seen] = each;

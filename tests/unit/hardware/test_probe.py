@@ -119,6 +119,16 @@ def test_hyperthreads_are_not_cores(tmp_path: Path) -> None:
     text = "\n".join(block.format(n, n // 2) for n in range(4))
     found = probe.cpu(write(tmp_path, proc__cpuinfo=text), 4)
     assert (found["physical"], found["isa"]) == (2, ["avx2"])
+    assert (found["sockets"], found["numa_nodes"]) == (1, 1)
+
+
+def test_sockets_and_numa_nodes(tmp_path: Path) -> None:
+    block = "processor\t: {0}\nmodel name\t: X\nphysical id\t: {0}\ncore id\t: 0\nflags\t: avx2\n"
+    root = write(tmp_path, proc__cpuinfo="\n".join(block.format(n) for n in range(2)))
+    for node in range(4):
+        (root / f"sys/devices/system/node/node{node}").mkdir(parents=True)
+    found = probe.cpu(root, 2)
+    assert (found["physical"], found["sockets"], found["numa_nodes"]) == (2, 2, 4)
 
 
 def test_a_shim_that_does_not_run_is_not_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,15 @@
+"""The fake driver library and the probe beside it, made once for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes.nvml import hosts
+
+
+@pytest.fixture(scope="session")
+def drivers() -> Iterator[hosts.Drivers]:
+    with hosts.drivers() as made:
+        yield made
