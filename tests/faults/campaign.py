@@ -38,7 +38,6 @@ class Campaign:
 @contextmanager
 def campaign(workers: int | None = None) -> Iterator[Campaign]:
     """A hub that has both revisions, and processes to work with, until the block ends."""
-    before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="voxtral-faults-") as folder:
         upstream = Path(folder) / "upstream"
         for revision in (FIRST, SECOND):

@@ -39,6 +39,12 @@ def model_of(files: dict[str, bytes], revision: str) -> ReleaseModel:
     return ReleaseModel(name=NAME, repository=REPOSITORY, revision=revision, files=tuple(pinned))
 
 
+def model_of_files(folder: Path, hashes: dict[str, str]) -> ReleaseModel:
+    """Pin files that are too big to hold in memory."""
+    pinned = [ReleaseFile(path=name, size=(folder / name).stat().st_size, sha256=hashes[name]) for name in hashes]
+    return ReleaseModel(name=NAME, repository=REPOSITORY, revision=FIRST, files=tuple(pinned))
+
+
 def write_release(path: Path, model: ReleaseModel) -> Path:
     """The manifest that fetch and verify are given."""
     release = Release(engine="0.32.0", models=(model,))
