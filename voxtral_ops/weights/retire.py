@@ -15,11 +15,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from voxtral_ops.catalog import catalog
 from voxtral_ops.errors import HostError, ReleaseError
 from voxtral_ops.paths import Layout
 from voxtral_ops.release import ReleaseModel
+from voxtral_ops.weights.files import sync_directory
 from voxtral_ops.weights.locks import alone, beside
-from voxtral_ops.weights.place import sync_directory
 from voxtral_ops.weights.verify import MANIFEST
 from voxtral_ops.weights.whisper import WHISPER, whisper_model, whisper_path
 
@@ -29,9 +30,9 @@ GRACE_SECONDS = 3600.0
 FEWEST_RELEASES = 2
 """The current one and the one before it."""
 
-_LEFTOVERS = ("old", "trash")
+_LEFTOVERS = ("old", "trash", "partial.old")
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_BESIDE = re.compile(r"\.([0-9a-f]{40}|tiny\.en)\.(partial|old|trash|lock)")
+_BESIDE = re.compile(r"\.([0-9a-f]{40}|tiny\.en)\.(partial\.old|partial|old|trash|lock)")
 
 
 class _Record(BaseModel):
@@ -261,6 +262,39 @@ def _remove_unless_busy(root: Path, held: Held) -> tuple[str, ...]:
             raise
         return (f"{held.path} is left alone: {error.message}",)
     return ()
+
+
+def remove_model(
+    root: Path, look: Callable[[], Needs], name: str, revision: str = "", *, force: bool = False
+) -> tuple[Held, ...]:
+    """Remove a model's directories and what is unfinished of it. Returns what went; empty where nothing was there.
+
+    Raises ReleaseError where a server has it open, or a release names it and ``force`` is not given; then nothing
+    of it has gone.
+    """
+    chosen = [
+        held
+        for held in survey(root, look())
+        if name in _names(held) and held.directory.rpartition("/")[2].startswith(revision) and held.kind != "lock"
+    ]
+    for held in chosen:
+        if held.served or (held.releases and not force):
+            users = "a running server" if held.served else f"release {', '.join(held.releases)}"
+            raise ReleaseError(
+                f"{name} at {held.directory.rpartition('/')[2][:12]} is needed by {users}",
+                hint="stop the server first" if held.served else "--force removes it all the same",
+                path=held.path,
+            )
+    for held in chosen:
+        remove_held(root, held)
+    return tuple(chosen)
+
+
+def _names(held: Held) -> set[str]:
+    """Say what people call it: an unfinished fetch does not know its name, but its repository does."""
+    repository, _, last = held.directory.rpartition("/")
+    known = {name for name, model in catalog().items() if model.repository == repository}
+    return {held.model, repository, *known, *({last} if last == WHISPER else ())} - {""}
 
 
 def remove_held(root: Path, held: Held) -> None:

@@ -1,0 +1,55 @@
+"""`voxtral-ops weights seed`: let other hosts of the LAN take models from this one."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from voxtral_ops.cli.output import emit, say
+from voxtral_ops.cli.weights_actions.users import size_words
+from voxtral_ops.weights import WeightsStore
+from voxtral_ops.weights.seed import CONNECTIONS, PORT, SeedOptions, SeedServer
+
+SUMMARY = "let other hosts of the LAN take models from this one"
+EXAMPLES = """examples:
+  voxtral-ops weights seed                                  every installed model, on port 18500
+  voxtral-ops weights seed --limit 50M --idle 300           50 MB/s for all together; stop after five quiet minutes
+  voxtral-ops weights fetch mini-3b --release release.yml --from http://first-host:18500    on the others
+
+Whoever reaches the port can read the models. Whoever takes them compares every byte with the release.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say where, and how much at once."""
+    parser.add_argument("--address", default="", metavar="IP", help="listen only there (every address of this host)")
+    parser.add_argument("--port", type=int, default=PORT, help="(%(default)s; 0 takes a free one)")
+    parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N", help="at most (%(default)s)")
+    parser.add_argument("--limit", type=_rate, metavar="RATE", help="bytes a second for all together, as 800K or 50M")
+    parser.add_argument("--idle", type=float, metavar="SECONDS", help="stop when nobody has asked for so long")
+
+
+def run(args: argparse.Namespace, store: WeightsStore) -> int:
+    """Serve until a signal or the idle time ends it."""
+    options = SeedOptions(args.address, args.port, args.connections, args.limit, args.idle)
+    with SeedServer(store, options) as server:
+        models = [f"{model.name} {model.revision[:12]}" for model in store.models()]
+        say(f"seeding {', '.join(models) or 'nothing yet'} at {server.url}")
+
+        def stop(*_: Any) -> None:
+            sys.exit(0)
+
+        signal.signal(signal.SIGTERM, stop)
+        server.serve_forever(poll_interval=0.5)
+    emit(args, {"sent": server.sent}, f"sent {size_words(server.sent)}; stopped")
+    return 0
+
+
+def _rate(text: str) -> int:
+    scale = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:].upper(), 1)
+    digits = text if scale == 1 else text[:-1]
+    if not digits.isdigit() or int(digits) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: write bytes a second, as 800K or 50M")
+    return int(digits) * scale
