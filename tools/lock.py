@@ -1,7 +1,9 @@
-"""Write or check the hash-locked requirement files: ``python tools/lock.py write|check [NAME…]``.
+"""Write or check the hash-locked requirement files: ``python tools/lock.py write|check|index [NAME…]``.
 
 Every lock is complete (installed without resolving), carries a hash for every file, names no package index,
-and says in its first lines what it is for and from which input it was made. ``check`` needs no network.
+and says in its first lines what it is for and from which input it was made. ``check`` needs no network; ``index``
+asks the package index whether it still has every file that the lock names, with the lock's hash, and among them a
+wheel of everything for the smallest system that the lock is for. It fetches metadata only.
 """
 
 from __future__ import annotations
@@ -168,10 +170,59 @@ def check(name: str) -> list[str]:
     return problems
 
 
+def targets(name: str) -> list[str]:
+    """Platforms that a lock must have a wheel of everything for: an engine's own; both processors for the others."""
+    table = tomllib.loads((ROOT / "voxtral_ops/data/engines.toml").read_text(encoding="utf-8"))
+    file = Path(LOCKS[name].path).name
+    own = [
+        f"{architecture}-manylinux_{lock['glibc'].replace('.', '_')}"
+        for build in table.values()
+        for architecture, lock in build["locks"].items()
+        if lock["file"] == file
+    ]
+    return own or ["x86_64-manylinux_2_31", "aarch64-manylinux_2_34"]
+
+
+def pinned(text: str) -> dict[str, tuple[str, set[str]]]:
+    """Read a lock: name==version → the requirement with its marker, and the hashes."""
+    found = {}
+    for block in re.split(r"\n(?=[a-zA-Z0-9])", "\n" + text):
+        lines = [line.strip().removesuffix("\\").strip() for line in block.strip().splitlines()]
+        if lines and "==" in lines[0]:
+            hashes = {line.split(":")[1] for line in lines[1:] if line.startswith("--hash=")}
+            found[lines[0].split(";")[0].strip()] = (lines[0], hashes)
+    return found
+
+
+def lacking(name: str) -> list[str]:
+    """What the package index lacks of one lock, or has with other hashes; empty when nothing."""
+    lock, problems = LOCKS[name], []
+    locked = pinned((ROOT / lock.path).read_text(encoding="utf-8"))
+    command = ["uv", "pip", "compile", "-", "--quiet", "--no-deps", "--generate-hashes", "--no-header"]
+    command += ["--no-annotate", "--no-emit-index-url", "--only-binary=:all:", "--python-version=3.11"]
+    if lock.local_wheels:
+        command += [f"--find-links={folder}" for folder in os.environ.get("VOXTRAL_FIND_LINKS", "").split()]
+    for platform in targets(name):
+        result = subprocess.run(
+            [*command, f"--python-platform={platform}"],
+            input="\n".join(requirement for requirement, _ in locked.values()),
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if result.returncode:
+            problems.append(f"{lock.path}: not everything can be had for {platform}:\n{result.stderr.strip()}")
+        for package, (_, hashes) in pinned(result.stdout).items():
+            # uv tells no hash of a wheel that lies in a folder here.
+            if hashes and not locked[package][1] <= hashes:
+                problems.append(f"{lock.path}: the index has other files of {package} than the lock names")
+    return problems
+
+
 def main() -> int:
     """Parse the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["write", "check"])
+    parser.add_argument("verb", choices=["write", "check", "index"])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(LOCKS)} (all)")
     arguments = parser.parse_args()
     names = arguments.names or list(LOCKS)
@@ -179,8 +230,9 @@ def main() -> int:
         for name in names:
             write(name)
         return 0
-    problems = [problem for name in names for problem in check(name)]
-    print("\n".join(problems) or f"{len(names)} locks are current in form")
+    look = check if arguments.verb == "check" else lacking
+    problems = [problem for name in names for problem in look(name)]
+    print("\n".join(problems) or f"{len(names)} locks are fine")
     return 1 if problems else 0
 
 
