@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -96,9 +97,14 @@ class Audio:
         return samples
 
     def part(self, start: float, stop: float | None = None) -> Self:
-        """A stretch of it as a recording of its own, which shares the samples and the gain."""
+        """A stretch of it as a recording of its own, which shares the samples, the gain and the speech, if found."""
         first, last = self._places(start, stop)
-        return replace(self, first=first, count=last - first, claimed=None)
+        part = replace(self, first=first, count=last - first, claimed=None)
+        if self.listened:
+            spans, detector = self._heard
+            offset = (first - self.first) / RATE
+            part.__dict__["_heard"] = (tuple(_within(spans, offset, part.seconds)), detector)
+        return part
 
     def wav_bytes(self) -> bytes:
         """It as a WAV file: 16 kHz, mono, 16 bit, gain applied."""
@@ -112,6 +118,11 @@ class Audio:
             file.setframerate(RATE)
             file.writeframes(pcm)
         return buffer.getvalue()
+
+    @property
+    def listened(self) -> bool:
+        """Whether the speech has been looked for, which costs more than everything else."""
+        return "_heard" in self.__dict__
 
     @cached_property
     def speech(self) -> tuple[Span, ...]:
@@ -145,3 +156,11 @@ class Audio:
         first = min(max(0, round(start * RATE)), self.count)
         last = self.count if stop is None else min(max(first, round(stop * RATE)), self.count)
         return self.first + first, self.first + last
+
+
+def _within(spans: tuple[Span, ...], offset: float, seconds: float) -> Iterator[Span]:
+    """What of the speech lies in a part, in the part's own time."""
+    for span in spans:
+        start, stop = max(0.0, span.start - offset), min(seconds, span.stop - offset)
+        if stop > start:
+            yield Span(round(start, 3), round(stop, 3))

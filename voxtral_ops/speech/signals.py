@@ -10,13 +10,16 @@ from voxtral_ops.speech.transcript import Signals, Transcript
 
 
 def signals_of(audio: Audio, transcript: Transcript, parts: Sequence[Transcript] = ()) -> Signals:
-    """Measure an answer. ``parts`` are those it was joined from, whose confidence is weighted by their length."""
-    speech = sum(span.seconds for span in audio.speech)
+    """Measure an answer. ``parts`` are those it was joined from, whose confidence is weighted by their length.
+
+    What needs the speech is measured where that has been looked for: it is not worth looking for it here.
+    """
+    speech = sum(span.seconds for span in audio.speech) if audio.listened else None
     words = len(transcript.text.split())
     return Signals(
         words_per_second=round(words / speech, 2) if speech else None,
         compression=_compression(transcript.text),
-        speech_seconds=round(speech, 3),
+        speech_seconds=round(speech, 3) if speech is not None else None,
         confidence=_confidence(parts or [transcript]),
     )
 
