@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from voxtral_ops.catalog import CatalogModel, catalog_model
 from voxtral_ops.errors import ConfigurationError
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Repository = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class ReleaseFile(BaseModel):
@@ -28,8 +29,10 @@ class ReleaseFile(BaseModel):
     @classmethod
     def _stays_inside(cls, value: str) -> str:
         parts = value.split("/")
-        if not value or value.startswith("/") or "\\" in value or any(part in {"", ".", ".."} for part in parts):
+        if "\\" in value or not value.isprintable() or any(part in {"", ".", ".."} for part in parts):
             raise ValueError("must be a relative path without '.' or '..'")
+        if parts[0].startswith(".") or parts == ["manifest.json"]:
+            raise ValueError("must not be a name that the store itself uses")
         return value
 
 
@@ -39,9 +42,22 @@ class ReleaseModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    repository: str
+    repository: Repository
     revision: Revision
+    published: AwareDatetime | None = None
+    """When the hub says this revision was made: an older one does not replace it unasked."""
     files: tuple[ReleaseFile, ...] = Field(min_length=1)
+
+    @field_validator("files")
+    @classmethod
+    def _no_two_alike(cls, value: tuple[ReleaseFile, ...]) -> tuple[ReleaseFile, ...]:
+        names = [file.path for file in value]
+        if len(set(names)) < len(names):
+            raise ValueError("must name each file once")
+        folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+        if folders & set(names):
+            raise ValueError("must not name a file and a directory alike")
+        return value
 
     @property
     def size(self) -> int:
@@ -100,7 +116,7 @@ def release_id(release: Release, *parts: str) -> str:
 
     ``parts`` are whatever else must change the name when it changes: the lock's hash, the toolkit's version.
     """
-    digest = hashlib.sha256(release.model_dump_json().encode())
+    digest = hashlib.sha256(release.model_dump_json(exclude_none=True).encode())
     for part in parts:
         digest.update(b"\0" + part.encode())
     return f"{release.engine}-{release.models[0].name}-{digest.hexdigest()[:8]}"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import tempfile
+import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report
 from voxtral_ops.catalog import CatalogModel
 from voxtral_ops.errors import ConfigurationError, HostError, ModelError, NetworkError, ReleaseError, VoxtralError
 from voxtral_ops.release import ReleaseFile, ReleaseModel, bundled_release_model
-from voxtral_ops.weights.verify import sha256_of
+from voxtral_ops.weights.transport import Line, Reading, Remote, Wanted
 
 OPTIONAL = frozenset({"config.json"})
 """vLLM serves Mistral's format without it."""
 TIMEOUT = 10.0
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HubSource:
@@ -26,19 +29,45 @@ class HubSource:
     def __init__(self, repository: str, revision: str) -> None:
         self.repository, self.revision = repository, revision
         self.name = f"{repository} on {endpoint()}"
+        self._line = Line(self.name, self._look)
+        self._asking = threading.Lock()
         self._asked = False
 
-    def fetch(self, file: ReleaseFile, destination: Path) -> str:
-        """Download one file beside its destination, then move it there."""
-        if not self._asked:
-            # The client repeats a download's first request for half a minute; this one fails at once.
+    @property
+    def streams(self) -> int:
+        """Several, as long as the hub gives ranges."""
+        return self._line.streams
+
+    def open(self, file: Wanted, start: int, stop: int) -> Reading:
+        """Read a range of a file at this very revision."""
+        with self._asking:
+            if not self._asked:
+                # Its answers say best what is wrong: gated, missing, or the token.
+                with hub_errors(self.repository):
+                    _api().model_info(self.repository, revision=self.revision, timeout=TIMEOUT)
+                self._asked = True
+        client = _client()
+        url = client.hf_hub_url(self.repository, file.path, revision=self.revision, endpoint=endpoint())
+        headers = client.utils.build_hf_headers(token=_token())
+        return self._line.open(Remote(url, headers), file, start, stop)
+
+    def _look(self, response: Any, file: Wanted) -> None:
+        """Hold what the hub itself says of a file against the release, before its first byte."""
+        if response.status_code in {401, 403, 404} and not response.history:
+            answer = type(response)(response.status_code, headers=response.headers, request=response.request)
             with hub_errors(self.repository):
-                _api().model_info(self.repository, revision=self.revision, timeout=TIMEOUT)
-            self._asked = True
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".hub-") as folder:
-            got = _download(self.repository, self.revision, file.path, Path(folder), file.size)
-            got.replace(destination)
-        return sha256_of(destination)
+                _client().utils.hf_raise_for_status(answer)
+        commit = response.headers.get("X-Repo-Commit", self.revision)
+        told = response.headers.get("X-Linked-ETag", "").strip('"')
+        expected = file.sha256 if isinstance(file, ReleaseFile) else told
+        if commit != self.revision or (SHA256.fullmatch(told) and told != expected):
+            other = f"it is of revision {commit}" if commit != self.revision else f"sha256 {told}, not {expected}"
+            raise ReleaseError(
+                f"{file.path} from {self.name} is not the release's: {other}",
+                hint="the release was changed by hand or mixes two revisions; make it anew: voxtral-ops release lock",
+                path=file.path,
+                source=self.name,
+            )
 
 
 def endpoint() -> str:
@@ -61,17 +90,40 @@ def pin(model: CatalogModel) -> ReleaseModel:
             hint="the repository is not in the format that the engine loads",
             repository=model.repository,
         )
-    files = tuple(_pin_file(model, info.sha, siblings[name]) for name in model.files if name in siblings)
-    return ReleaseModel(name=model.name, repository=model.repository, revision=info.sha, files=files)
+    source = HubSource(model.repository, info.sha)
+    files = tuple(_pin_file(source, siblings[name]) for name in model.files if name in siblings)
+    return ReleaseModel(
+        name=model.name, repository=model.repository, revision=info.sha, published=info.last_modified, files=files
+    )
 
 
-def _pin_file(model: CatalogModel, revision: str, sibling: Any) -> ReleaseFile:
+@dataclass(frozen=True)
+class _Blob:
+    """A file whose sha256 is not known yet."""
+
+    path: str
+    size: int
+
+
+def _pin_file(source: HubSource, sibling: Any) -> ReleaseFile:
     if sibling.lfs is not None:
         return ReleaseFile(path=sibling.rfilename, size=sibling.lfs.size, sha256=sibling.lfs.sha256)
-    # Small files are plain git blobs, for which the hub knows only a sha1: fetch and hash them.
-    with tempfile.TemporaryDirectory(prefix="voxtral-pin-") as folder:
-        got = _download(model.repository, revision, sibling.rfilename, Path(folder), sibling.size or 1)
-        return ReleaseFile(path=sibling.rfilename, size=got.stat().st_size, sha256=sha256_of(got))
+    # Small files are plain git blobs, for which the hub knows only git's own hash: fetch them and take ours.
+    blob = _Blob(sibling.rfilename, sibling.size or 0)
+    data = bytearray()
+    if blob.size:
+        for block in source.open(blob, 0, blob.size).blocks:
+            data += block
+            if len(data) > blob.size:
+                break
+    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    if len(data) != blob.size or git != (sibling.blob_id or git):
+        raise ReleaseError(
+            f"{blob.path} from {source.name} is not what the hub announced: {len(data)} bytes, git hash {git}",
+            hint="try again; if it stays so, the place between us and the hub changes files",
+            path=blob.path,
+        )
+    return ReleaseFile(path=blob.path, size=blob.size, sha256=hashlib.sha256(data).hexdigest())
 
 
 def hub_reachable(model: CatalogModel) -> bool:
@@ -101,42 +153,6 @@ def _api() -> Any:
 
 def _token() -> str | None:
     return os.environ.get("HF_TOKEN", "").strip() or None
-
-
-def _download(repository: str, revision: str, name: str, folder: Path, size: int) -> Path:
-    client = _client()
-    with hub_errors(repository):
-        got = client.hf_hub_download(
-            repository,
-            name,
-            revision=revision,
-            local_dir=folder,
-            endpoint=endpoint(),
-            token=_token(),
-            etag_timeout=TIMEOUT,
-            tqdm_class=_meter(name, size),
-        )
-    path = Path(got)
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    return path
-
-
-def _meter(name: str, size: int) -> type[Any]:
-    """Make a progress bar that tells whoever watches, and draws nothing itself."""
-    from tqdm import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415 - comes with huggingface_hub
-
-    class Meter(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.done = float(kwargs.get("initial") or 0)
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            self.done += n or 0
-            report(f"fetching {name}", min(1.0, self.done / max(1, size)))
-
-    return Meter
 
 
 @contextmanager

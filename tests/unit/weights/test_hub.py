@@ -15,6 +15,7 @@ from voxtral_ops.catalog import catalog_model
 from voxtral_ops.errors import ConfigurationError, HostError, ModelError, NetworkError, ReleaseError, VoxtralError
 from voxtral_ops.release import ReleaseModel
 from voxtral_ops.weights import HubSource, WeightsStore, hub_reachable, pin, source_for
+from voxtral_ops.weights.verify import OWN
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -40,13 +41,11 @@ def test_pin_takes_revision_and_hashes_from_the_hub(hub: Hub, model: ReleaseMode
 def test_fetch_by_allow_list(hub: Hub, store: WeightsStore, model: ReleaseModel) -> None:
     assert fetch(store, model) is True
     place = store.path(model)
-    assert {path.name for path in place.iterdir()} - {".verified.json", "manifest.json"} == set(
-        catalog_model(NAME).files
-    )
+    assert {path.name for path in place.iterdir()} - OWN == set(catalog_model(NAME).files)
     assert "model-00001-of-00002.safetensors" not in hub.downloads()
     assert ReleaseModel.model_validate_json((place / "manifest.json").read_text()) == model
-    assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o644}
-    assert place.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o640}
+    assert place.stat().st_mode & 0o777 == 0o750
 
 
 def test_a_second_fetch_asks_nobody(hub: Hub, store: WeightsStore, model: ReleaseModel) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -113,9 +114,14 @@ def test_two_at_once(store: WeightsStore, model: ReleaseModel, folder: Path) -> 
     parent.mkdir(parents=True)
     with (parent / f".{model.revision}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(HostError, match="another process is installing or removing"):
-            store.install(model, DirectorySource(folder))
-    assert store.install(model, DirectorySource(folder)) is True
+        waiting = threading.Thread(target=store.install, args=(model, DirectorySource(folder)))
+        waiting.start()
+        waiting.join(0.6)
+        assert waiting.is_alive()
+        assert not store.path(model).exists()
+    waiting.join()
+    assert store.verify(model).ok
+    assert not list(parent.glob(".*.lock"))
 
 
 def test_an_unfinished_directory_is_not_a_model(store: WeightsStore, model: ReleaseModel, folder: Path) -> None:
@@ -132,7 +138,7 @@ def test_a_private_checkpoint_becomes_readable_for_the_service(
     for path in folder.iterdir():
         path.chmod(0o600)
     store.install(model, DirectorySource(folder))
-    assert {path.stat().st_mode & 0o777 for path in store.path(model).iterdir()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in store.path(model).iterdir()} == {0o640}
 
 
 def test_no_right_to_write(model: ReleaseModel, folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.fakes.hub import Repository, running_hub
 from voxtral_ops.errors import NetworkError, ReleaseError
 from voxtral_ops.weights import install_whisper, verify_whisper, whisper, whisper_path
+from voxtral_ops.weights.verify import OWN
 
 FILES = {"config.json": b"{}", "model.bin": b"m" * 3000, "tokenizer.json": b"t" * 2000, "vocabulary.txt": b"v"}
 
@@ -54,7 +55,7 @@ def test_from_a_directory(tmp_path: Path) -> None:
     assert install_whisper(tmp_path, folder) is True
     assert install_whisper(tmp_path, folder) is False
     assert verify_whisper(tmp_path).ok
-    assert {path.name for path in whisper_path(tmp_path).iterdir()} - {".verified.json"} == {*FILES, "manifest.json"}
+    assert {path.name for path in whisper_path(tmp_path).iterdir()} == {*FILES, *OWN}
 
 
 def test_a_named_directory_is_the_only_source(tmp_path: Path) -> None:
@@ -65,9 +66,7 @@ def test_a_named_directory_is_the_only_source(tmp_path: Path) -> None:
 def test_from_the_package(tmp_path: Path) -> None:
     assert install_whisper(tmp_path) is True
     assert verify_whisper(tmp_path, deep=True).ok
-    assert sorted(path.name for path in whisper_path(tmp_path).rglob("*")) == sorted(
-        [*FILES, "manifest.json", ".verified.json"]
-    )
+    assert sorted(path.name for path in whisper_path(tmp_path).rglob("*")) == sorted([*FILES, *OWN])
 
 
 def test_a_package_with_another_hash_is_not_taken(small: Path, tmp_path: Path) -> None:
