@@ -100,11 +100,12 @@ def installation() -> Iterator[Installation]:
 
 
 @pytest.fixture(scope="session")
-def engine(installation: Installation) -> Path:
-    """The engine that `up` installed, for tests that start servers of their own."""
+def engine(request: pytest.FixtureRequest) -> Path:
+    """The engine that `up` installed, for tests that start servers of their own; or one that is named."""
     named = os.environ.get("VOXTRAL_TEST_ENGINE")
     if named:
         return Path(named)
+    installation: Installation = request.getfixturevalue("installation")
     stamps = sorted((installation.home / ".local/share/voxtral/engines").glob("*/voxtral-complete.json"))
     assert stamps, "up left no whole engine"
     return stamps[0].parent

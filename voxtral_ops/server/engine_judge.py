@@ -3,6 +3,7 @@
 Each case is a server that was never started: the words after ``vllm``, its environment, and the GPUs it is meant for.
 vLLM's command-line parser reads the words (and the file of ``--config``), and its engine configuration is made from
 them. For a case with GPUs vLLM believes that it runs on those, so that its rules for CUDA are judged on any machine.
+The cache that was planned is measured by vLLM's own rule for one request of full length.
 Beyond vLLM's own refusals, whatever it would drop without a word is rejected here.
 Standard library and the engine's own packages only: voxtral_ops is not installed there.
 """
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -26,15 +28,15 @@ from typing import Any
 
 UNJUDGED = {
     "cuda": (
-        "whether weights, cache and CUDA graphs fit the GPU's memory",
+        "whether weights, encoder, CUDA graphs and cache fit the GPU together: only the cache is judged, as planned",
         "which attention backend runs the audio encoder and the language model",
+        "what the model asserts while it is built",
         "whether the driver, the kernels and the collectives between GPUs load",
     ),
-    "cpu": ("whether weights and cache fit the memory that is free",),
+    "cpu": ("whether weights and cache fit the memory that is free then", "what the model asserts while it is built"),
 }
 """What only a start on the hardware itself can tell."""
 DEFAULT_GPU = {"name": "a GPU", "memory": 80 << 30, "capability": [9, 0]}
-RESOLVED = ("max_model_len", "dtype", "quantization")
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict, not a fault of this program
@@ -49,19 +51,39 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="voxtral-judge-") as cache:
         os.environ.update(VLLM_CACHE_ROOT=cache, HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ["VLLM_LOGGING_LEVEL"] = "WARNING"
         engine = Engine()
         loaded = time.monotonic()
+        notes = _Notes()
         verdicts = [engine.judge(case) for case in cases]
     report = {
         "vllm": version("vllm"),
         "seconds": {"import": round(loaded - began, 1), "judge": round(time.monotonic() - loaded, 1)},
         "unjudged": UNJUDGED,
+        "deprecated": sorted(notes.found),
         "verdicts": verdicts,
     }
     json.dump(report, answer)
     answer.close()
     return 0
+
+
+class _Notes:
+    """Keeps what vLLM says of options that it will drop.
+
+    As the maker of log records, for vLLM takes other people's handlers off when it configures its logging.
+    """
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self._make = logging.getLogRecordFactory()
+        logging.setLogRecordFactory(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self._make(*args, **kwargs)
+        if "deprecated" in record.getMessage():
+            self.found.add(_one_line(record.getMessage()))
+        return record
 
 
 class Engine:
@@ -81,11 +103,13 @@ class Engine:
         gpus = case.get("gpus") or []
         try:
             with _environment(case["environment"]), self._believing(gpus):
+                verdict["platform"] = self._platform.device_type
                 arguments = self._parse(case["argv"])
-                verdict["resolved"] = self._configure(arguments, case["environment"])
+                config = self._configure(arguments, case["environment"])
+                verdict["resolved"] = _resolved(config)
+                _cache_suffices(config, case.get("cache"))
         except Rejected as rejected:
             verdict.update(accepted=False, stage=rejected.args[0], words=rejected.args[1])
-        verdict["platform"] = "cuda" if gpus else "cpu"
         return verdict
 
     @contextlib.contextmanager
@@ -131,12 +155,13 @@ class Engine:
             if f"--{key}".replace("_", "-").partition(".")[0] not in self._serve._option_string_actions:
                 raise Rejected("silent", f"vLLM takes {key} for the abbreviation of another option")
 
-    def _configure(self, arguments: Any, variables: dict[str, str]) -> dict[str, Any]:
+    def _configure(self, arguments: Any, variables: dict[str, str]) -> Any:
+        """What ``vllm serve`` does before it starts a process for the engine."""
         utils = import_module("vllm.engine.arg_utils")
         arguments.model = arguments.model_tag
         try:
-            validate = import_module(_CLI_ARGS).validate_parsed_serve_args
-            validate(arguments)
+            import_module("vllm.entrypoints.launchers.cli_args").validate_parsed_serve_args(arguments)
+            import_module("vllm.entrypoints.launchers.launcher").validate_api_server_args(arguments)
         except Exception as error:
             raise Rejected("server", _words(error)) from error
         try:
@@ -148,17 +173,74 @@ class Engine:
             if isinstance(self._platform, self._cuda):
                 # The first thing that the worker of a GPU does.
                 self._platform.check_if_supports_dtype(config.model_config.dtype)
+            import_module("vllm.model_executor.model_loader").get_model_loader(config.load_config)
+            import_module("vllm.tokenizers.registry").cached_tokenizer_from_config(config.model_config)
         except Exception as error:
             raise Rejected("engine", _words(error)) from error
-        model = config.model_config
-        resolved = {name: _plain(getattr(model, name)) for name in RESOLVED}
-        resolved["tensor_parallel_size"] = config.parallel_config.tensor_parallel_size
-        resolved["max_num_batched_tokens"] = config.scheduler_config.max_num_batched_tokens
-        resolved["max_num_seqs"] = config.scheduler_config.max_num_seqs
-        return resolved
+        return config
 
 
-_CLI_ARGS = "vllm.entrypoints.launchers.cli_args"
+def _resolved(config: Any) -> dict[str, Any]:
+    model, scheduler = config.model_config, config.scheduler_config
+    return {
+        "max_model_len": model.max_model_len,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "quantization": model.quantization,
+        "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+        "max_num_batched_tokens": scheduler.max_num_batched_tokens,
+        "max_num_seqs": scheduler.max_num_seqs,
+    }
+
+
+def _cache_suffices(config: Any, planned: int | None) -> None:
+    """Reject a plan whose cache does not hold one request of full length, by vLLM's own sums."""
+    if planned is None:
+        return
+    sums: Any = import_module("vllm.v1.core.kv_cache_utils")
+    layers = cache_layers(config)
+    try:
+        # The public check also wants to know the cache's layout, which only a running engine has chosen.
+        sums._check_enough_kv_cache_memory(
+            planned,
+            lambda: sums.max_memory_usage_bytes(config, layers.values()),
+            config.model_config.max_model_len,
+            lambda size: sums.estimate_max_model_len(config, layers, size),
+        )
+    except ValueError as error:
+        raise Rejected("memory", _words(error)) from error
+
+
+def cache_layers(config: Any) -> dict[str, Any]:
+    """Every layer of the model that keeps a cache, as vLLM's own description of it."""
+    kinds = import_module("vllm.v1.kv_cache_interface")
+    model, parallel = config.model_config, config.parallel_config
+    types = import_module("vllm.utils.torch_utils")
+    block = config.cache_config.block_size or 16
+    dtype = types.kv_cache_dtype_str_to_dtype(config.cache_config.cache_dtype, model)
+    language = {
+        "block_size": block,
+        "num_kv_heads": model.get_num_kv_heads(parallel),
+        "head_size": model.get_head_size(),
+        "dtype": dtype,
+    }
+    window = model.get_sliding_window()
+    layer = (
+        kinds.SlidingWindowSpec(**language, sliding_window=window) if window else kinds.FullAttentionSpec(**language)
+    )
+    layers = {f"language.{index}": layer for index in range(model.get_num_layers(parallel))}
+    audio = model.hf_config.audio_config
+    if audio.is_causal:
+        # Realtime's encoder keeps a cache too: several frames in the place of one token.
+        encoder = kinds.SlidingWindowSpec(
+            block_size=block,
+            num_kv_heads=audio.encoder_attention_heads // parallel.tensor_parallel_size,
+            head_size=audio.encoder_head_dim,
+            dtype=dtype,
+            sliding_window=-(-audio.sliding_window // audio.block_pool_size) + 1,
+            tokens_per_state=Fraction(1, audio.block_pool_size),
+        )
+        layers |= {f"encoder.{index}": encoder for index in range(audio.encoder_layers)}
+    return layers
 
 
 def _parser() -> tuple[Any, Any]:
@@ -174,19 +256,19 @@ def _inspect_models() -> None:
 
     vLLM would do so in a process of its own, which imports vLLM again.
     """
-    registry = import_module("vllm.model_executor.models.registry")
-    setattr(registry, "_run_in_subprocess", lambda function: function())  # noqa: B010 - no such name to a type checker
+    registry: Any = import_module("vllm.model_executor.models.registry")
+    registry._run_in_subprocess = lambda function: function()
     for name, model in registry.ModelRegistry.models.items():
         if name.startswith("Voxtral"):
             registry._try_inspect_model_cls(name, model)
 
 
 def _pretended_gpus() -> Any:
-    """vLLM's CUDA platform, with the answers of the driver replaced by those of ``gpus``."""
+    """Make vLLM's CUDA platform, with the answers of the driver replaced by those of ``gpus``."""
     # The CPU package has no CUDA kernels; what is judged here calls none.
     sys.modules.setdefault("vllm._C_stable_libtorch", ModuleType("vllm._C_stable_libtorch"))
     cuda = import_module("vllm.platforms.cuda")
-    kernels = import_module("vllm._custom_ops")
+    kernels: Any = import_module("vllm._custom_ops")
     # Compiled for CUDA 12.4 or newer, the kernels multiply fp8 from compute capability 8.9 on.
     kernels.cutlass_scaled_mm_supports_fp8 = lambda capability: capability >= 89
     capability = import_module("vllm.platforms.interface").DeviceCapability
@@ -258,10 +340,5 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:600]
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
-
-
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)
     sys.exit(main())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ class Case(_Part):
     environment: dict[str, str]
     gpus: tuple[Device | dict[str, int], ...] = ()
     """An empty dict is a GPU of which nothing is known."""
+    cache: int | None = None
+    """The bytes that were planned for the cache, on each GPU."""
 
 
 class Verdict(_Part):
@@ -63,6 +66,8 @@ class Judgement(_Part):
     seconds: dict[str, float]
     unjudged: dict[str, tuple[str, ...]]
     """Platform → what only a start on the hardware itself can tell."""
+    deprecated: tuple[str, ...]
+    """What vLLM says of options that a later version will not know."""
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -100,42 +105,43 @@ def judge(engine: Path, cases: Sequence[Case], timeout: float = 900) -> Judgemen
         ) from error
 
 
-def plan_cases(
-    plan: Plan, profile: Profile | None, templates: Path, folder: Path, models: Path, name: str
-) -> list[Case]:
-    """Write a plan's instances into ``folder`` as a host would have them; one case each.
+@dataclass(frozen=True)
+class Bench:
+    """Where cases are laid out: the role's ``templates``, and an empty folder that is the caller's to remove."""
 
-    ``models`` is where the models' descriptions are kept between calls; without a ``profile`` nothing is known of
-    the GPUs but their number.
-    """
-    return [
-        instance_case(instance, _devices(instance, profile), templates, folder, models, f"{name}/{instance.name}")
-        for instance in plan.instances
-    ]
+    templates: Path
+    folder: Path
 
+    def plan(self, plan: Plan, profile: Profile | None, name: str) -> list[Case]:
+        """Lay out every instance of a plan; without a ``profile`` only the number of the GPUs is known."""
+        return [self.instance(each, _devices(each, profile), f"{name}/{each.name}") for each in plan.instances]
 
-def instance_case(  # noqa: PLR0913, PLR0917 - what a case is made of
-    instance: Instance,
-    gpus: Sequence[Device | dict[str, int]],
-    templates: Path,
-    folder: Path,
-    models: Path,
-    name: str,
-) -> Case:
-    """Write one instance and read it back the way that a supervisor does."""
-    here = folder / hashlib.sha256(name.encode()).hexdigest()[:12] / instance.name
-    here.mkdir(parents=True)
-    for file, text in instance_files(instance, templates).items():
-        (here / file).write_text(text, encoding="utf-8")
-    (here / "engine").mkdir()
-    (here / "model").symlink_to(describe_model(catalog_model(instance.model), models))
-    return directory_case(here, gpus, name)
+    def instance(self, instance: Instance, gpus: Sequence[Device | dict[str, int]], name: str) -> Case:
+        """Write one instance as a host would have it, and read it back the way that a supervisor does."""
+        here = self.folder / hashlib.sha256(name.encode()).hexdigest()[:12] / instance.name
+        here.mkdir(parents=True)
+        for file, text in instance_files(instance, self.templates).items():
+            (here / file).write_text(text, encoding="utf-8")
+        (here / "engine").mkdir()
+        (here / "model").symlink_to(describe_model(catalog_model(instance.model), self.folder / "models"))
+        return _case(here, gpus, name)
 
 
-def directory_case(directory: Path, gpus: Sequence[Device | dict[str, int]], name: str) -> Case:
-    """Make a case of an instance's directory."""
+def directory_case(directory: Path, profile: Profile | None) -> Case:
+    """Take an instance as it lies on this host, with its real model."""
+    instance = read_instance(directory).instance
+    return _case(directory, _devices(instance, profile), instance.name)
+
+
+def _case(directory: Path, gpus: Sequence[Device | dict[str, int]], name: str) -> Case:
     launch = read_instance(directory)
-    return Case(name=name, argv=launch.argv[2:], environment=launch.environment, gpus=tuple(gpus))
+    return Case(
+        name=name,
+        argv=launch.argv[2:],
+        environment=launch.environment,
+        gpus=tuple(gpus),
+        cache=launch.instance.memory.kv_cache,
+    )
 
 
 def _devices(instance: Instance, profile: Profile | None) -> list[Device | dict[str, int]]:
@@ -168,7 +174,7 @@ def describe_model(model: CatalogModel, models: Path) -> Path:
 def params(model: CatalogModel) -> dict[str, Any]:
     """The model's ``params.json``, from the catalog's numbers."""
     encoder, causal = model.encoder, model.encoder.sliding_window is not None
-    sound = {"sampling_rate": 16_000, "num_mel_bins": 128, "hop_length": 160, "window_size": 400}
+    sound: dict[str, Any] = {"sampling_rate": 16_000, "num_mel_bins": 128, "hop_length": 160, "window_size": 400}
     written: dict[str, Any] = {
         "dim": model.dim,
         "n_layers": model.layers,
