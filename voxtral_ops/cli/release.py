@@ -11,8 +11,8 @@ from typing import Any
 
 from voxtral_ops.catalog import catalog, catalog_model
 from voxtral_ops.cli.output import emit, say
-from voxtral_ops.errors import ConfigurationError, HostError
-from voxtral_ops.release import ENGINE_VERSION, Release, parse_release
+from voxtral_ops.errors import ConfigurationError, HostError, ReleaseError
+from voxtral_ops.release import ENGINE_VERSION, Release, ReleaseModel, parse_release
 
 EXAMPLES = """examples:
   voxtral-ops release lock mini-3b                        ask the hub, print the manifest
@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lock = actions.add_parser("lock", help="ask the hub for revisions and hashes", allow_abbrev=False)
     lock.add_argument("models", nargs="+", metavar="MODEL", help=f"of {', '.join(catalog())}; the first is served")
     lock.add_argument("--engine", default=ENGINE_VERSION, help="the version of vLLM (%(default)s)")
+    lock.add_argument("--older", action="store_true", help="agree to an older revision than the one in FILE")
     lock.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
     show = actions.add_parser("show", help="check a manifest and say what it names", allow_abbrev=False)
     show.add_argument("file", type=Path)
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from voxtral_ops.weights import pin  # noqa: PLC0415
 
     models = tuple(pin(catalog_model(name)) for name in args.models)
+    if args.output is not None and args.output.exists() and not args.older:
+        _refuse_going_back(load_release(args.output), models, args.output)
     release = Release(engine=args.engine, models=models)
     as_json = args.json or (args.output is not None and args.output.suffix == ".json")
     text = written(release, as_json=as_json)
@@ -59,18 +62,35 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_going_back(before: Release, models: tuple[ReleaseModel, ...], path: Path) -> None:
+    """A mirror that is behind, or one that lies, offers an old revision as the newest."""
+    from voxtral_ops.weights import is_older  # noqa: PLC0415
+
+    for old in before.models:
+        for new in models:
+            if new.repository == old.repository and is_older(new, old):
+                raise ReleaseError(
+                    f"the hub's newest {new.repository} is {new.revision[:12]} of {new.published:%Y-%m-%d}, older than "
+                    f"{old.revision[:12]} of {old.published:%Y-%m-%d} in {path}",
+                    hint="is HF_ENDPOINT a mirror that is behind? If going back is meant: --older",
+                    revision=new.revision,
+                    locked=old.revision,
+                )
+
+
 def describe(release: Release) -> str:
     """Say in short what a release names."""
     lines = [f"vLLM {release.engine}"]
     for model in release.models:
-        lines.append(f"{model.name}: {model.repository} at {model.revision}, {model.size:,} bytes")
+        when = f" of {model.published:%Y-%m-%d}" if model.published else ""
+        lines.append(f"{model.name}: {model.repository} at {model.revision}{when}, {model.size:,} bytes")
         lines += [f"  {file.sha256}  {file.size:>14,}  {file.path}" for file in model.files]
     return "\n".join(lines)
 
 
 def written(release: Release, *, as_json: bool) -> str:
     """Write a manifest as it goes into an inventory: YAML, or JSON, which is YAML as well."""
-    data = {KEY: release.model_dump(mode="json")}
+    data = {KEY: release.model_dump(mode="json", exclude_none=True)}
     if as_json:
         return json.dumps(data, indent=2) + "\n"
     import yaml  # noqa: PLC0415 - comes with Ansible, where inventories are written

@@ -8,8 +8,22 @@ from pathlib import Path
 from voxtral_ops.catalog import catalog, catalog_model
 from voxtral_ops.cli.output import emit, say
 from voxtral_ops.cli.release import load_release
+from voxtral_ops.cli.weights_actions.bar import watching
+from voxtral_ops.cli.weights_actions.users import rate
+from voxtral_ops.errors import ConfigurationError
 from voxtral_ops.release import ReleaseModel
-from voxtral_ops.weights import WHISPER, WeightsStore, install_whisper, pin, source_for, whisper_path
+from voxtral_ops.weights import (
+    WHISPER,
+    Source,
+    Watch,
+    WeightsStore,
+    install_whisper,
+    install_whisper_from,
+    pin,
+    source_for,
+    whisper_model,
+    whisper_path,
+)
 
 SUMMARY = "make models be here, every file by its hash"
 EXAMPLES = """examples:
@@ -17,7 +31,12 @@ EXAMPLES = """examples:
   voxtral-ops weights fetch mini-3b                           the newest revision that the hub has, pinned and shown
   voxtral-ops weights fetch mini-3b --release release.yml     exactly what the release names
   voxtral-ops weights fetch mini-3b --release release.yml --from /media/disk/mini
+  voxtral-ops weights fetch mini-3b --release release.yml --from http://first-host:18500   from a seed of the LAN
+  voxtral-ops weights fetch mini-3b --release release.yml --limit 20M                      20 MB a second at most
+  voxtral-ops weights fetch mini-3b --release release.yml --from http://host1:18500 --from http://host2:18500
   voxtral-ops weights fetch tiny.en                           the fallback's weights, from anywhere they can be had
+
+A fetch that was interrupted goes on from the byte it had reached: the same command again.
 """
 
 
@@ -25,24 +44,81 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add what only this action has."""
     parser.add_argument("names", nargs="+", metavar="MODEL", help=f"of {', '.join([*catalog(), WHISPER])}")
     parser.add_argument("--release", type=Path, metavar="FILE", help="take revision and hashes from this manifest")
-    parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="copy from here instead of the hub")
+    parser.add_argument(
+        "--from",
+        dest="places",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="a directory, or a seed's address (several: the next one where one fails), instead of the hub",
+    )
+    parser.add_argument("--limit", type=rate, metavar="RATE", help="bytes a second, as 800K or 20M")
+    parser.add_argument("--older", action="store_true", help="agree to go back to an older revision")
 
 
 def run(args: argparse.Namespace, store: WeightsStore) -> int:
     """Fetch one model after the other."""
     results = []
     for name in args.names:
-        if name == WHISPER:
-            changed, place = install_whisper(store.root, args.source), whisper_path(store.root)
-        else:
-            model = _pinned(args, name)
-            changed, place = store.install(model, source_for(model, args.source)), store.path(model)
-        results.append({"model": name, "path": str(place), "changed": changed})
+        with watching(name) as watch:
+            results.append(_whisper(args, store) if name == WHISPER else _model(args, store, name, watch))
     lines = [
         f"{each['model']}: {'fetched into' if each['changed'] else 'already in'} {each['path']}" for each in results
     ]
     emit(args, {"changed": any(each["changed"] for each in results), "models": results}, "\n".join(lines))
     return 0
+
+
+def _model(args: argparse.Namespace, store: WeightsStore, name: str, watch: Watch) -> dict[str, object]:
+    model = _pinned(args, name)
+
+    def install(source: Source) -> bool:
+        return store.install(model, source, older=args.older, limit=args.limit, watch=watch)
+
+    seeds, folder = _places(args)
+    if seeds:
+        from voxtral_ops.weights.peers import take  # noqa: PLC0415
+
+        changed = take(seeds, install, model, say)
+    else:
+        changed = install(source_for(model, folder))
+    return {"model": name, "path": str(store.path(model)), "changed": changed}
+
+
+def _whisper(args: argparse.Namespace, store: WeightsStore) -> dict[str, object]:
+    seeds, folder = _places(args)
+    if seeds:
+        from voxtral_ops.weights.peers import take  # noqa: PLC0415
+
+        changed = take(seeds, lambda source: install_whisper_from(store.root, source), whisper_model(), say)
+    else:
+        changed = install_whisper(store.root, folder)
+    return {"model": WHISPER, "path": str(whisper_path(store.root)), "changed": changed}
+
+
+def _places(args: argparse.Namespace) -> tuple[list[str], Path | None]:
+    """Tell seeds from a directory."""
+    from voxtral_ops.weights.peers import is_seed  # noqa: PLC0415
+
+    seeds = [place for place in args.places if is_seed(place)]
+    folders = [Path(place) for place in args.places if not is_seed(place)]
+    if len(folders) > 1 or (folders and seeds):
+        raise ConfigurationError("--from names too much", hint="name one directory, or any number of seeds")
+    return seeds, folders[0] if folders else None
+
+
+def _fetch(args: argparse.Namespace, store: WeightsStore, model: ReleaseModel) -> bool:
+    def install(source: Source) -> bool:
+        return store.install(model, source)
+
+    return take(args.places, install, model, say) if args.places else install(source_for(model))
+
+
+def _whisper(args: argparse.Namespace, store: WeightsStore) -> bool:
+    def install(source: Source) -> bool:
+        return install_whisper_from(store.root, source)
+
+    return take(args.places, install, whisper_model(), say) if args.places else install_whisper(store.root)
 
 
 def _pinned(args: argparse.Namespace, name: str) -> ReleaseModel:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from voxtral_ops.cli.output import emit, say
-from voxtral_ops.cli.weights_actions.users import size_words
+from voxtral_ops.cli.weights_actions.users import rate, size_words
 from voxtral_ops.weights import WeightsStore
 from voxtral_ops.weights.seed import CONNECTIONS, PORT, SeedOptions, SeedServer
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", default="", metavar="IP", help="listen only there (every address of this host)")
     parser.add_argument("--port", type=int, default=PORT, help="(%(default)s; 0 takes a free one)")
     parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N", help="at most (%(default)s)")
-    parser.add_argument("--limit", type=_rate, metavar="RATE", help="bytes a second for all together, as 800K or 50M")
+    parser.add_argument("--limit", type=rate, metavar="RATE", help="bytes a second for all together, as 800K or 50M")
     parser.add_argument("--idle", type=float, metavar="SECONDS", help="stop when nobody has asked for so long")
 
 
@@ -45,11 +45,3 @@ def run(args: argparse.Namespace, store: WeightsStore) -> int:
         server.serve_forever(poll_interval=0.5)
     emit(args, {"sent": server.sent}, f"sent {size_words(server.sent)}; stopped")
     return 0
-
-
-def _rate(text: str) -> int:
-    scale = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:].upper(), 1)
-    digits = text if scale == 1 else text[:-1]
-    if not digits.isdigit() or int(digits) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate: write bytes a second, as 800K or 50M")
-    return int(digits) * scale

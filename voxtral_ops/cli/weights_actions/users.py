@@ -35,3 +35,12 @@ def size_words(count: int) -> str:
         if count >= scale:
             return f"{count / scale:.1f} {unit}"
     return f"{count} B"
+
+
+def rate(text: str) -> int:
+    """Read a number of bytes a second, as it is typed."""
+    scale = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:].upper(), 1)
+    digits = text if scale == 1 else text[:-1]
+    if not digits.isdigit() or int(digits) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: write bytes a second, as 800K or 50M")
+    return int(digits) * scale
