@@ -36,6 +36,7 @@ UNJUDGED = {
     "cpu": ("whether weights and cache fit the memory that is free then", "what the model asserts while it is built"),
 }
 """What only a start on the hardware itself can tell."""
+# A GPU of which nothing is known is one that every rule admits.
 DEFAULT_GPU = {"name": "a GPU", "memory": 80 << 30, "capability": [9, 0]}
 
 
@@ -113,12 +114,12 @@ class Engine:
         return verdict
 
     @contextlib.contextmanager
-    def _believing(self, gpus: list[dict[str, Any]]) -> Iterator[None]:
+    def _believing(self, gpus: list[dict[str, Any] | None]) -> Iterator[None]:
         """Make the one platform object, which all of vLLM's modules hold, that of these GPUs."""
         if not gpus:
             yield
             return
-        self._cuda.gpus = [{**DEFAULT_GPU, **gpu} for gpu in gpus]
+        self._cuda.gpus = [gpu or DEFAULT_GPU for gpu in gpus]
         self._platform.__class__ = self._cuda
         try:
             yield

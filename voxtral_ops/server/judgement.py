@@ -41,8 +41,8 @@ class Case(_Part):
     name: str
     argv: tuple[str, ...]
     environment: dict[str, str]
-    gpus: tuple[Device | dict[str, int], ...] = ()
-    """An empty dict is a GPU of which nothing is known."""
+    gpus: tuple[Device | None, ...] = ()
+    """None is a GPU of which nothing is known."""
     cache: int | None = None
     """The bytes that were planned for the cache, on each GPU."""
 
@@ -116,7 +116,7 @@ class Bench:
         """Lay out every instance of a plan; without a ``profile`` only the number of the GPUs is known."""
         return [self.instance(each, _devices(each, profile), f"{name}/{each.name}") for each in plan.instances]
 
-    def instance(self, instance: Instance, gpus: Sequence[Device | dict[str, int]], name: str) -> Case:
+    def instance(self, instance: Instance, gpus: Sequence[Device | None], name: str) -> Case:
         """Write one instance as a host would have it, and read it back the way that a supervisor does."""
         here = self.folder / hashlib.sha256(name.encode()).hexdigest()[:12] / instance.name
         here.mkdir(parents=True)
@@ -133,7 +133,7 @@ def directory_case(directory: Path, profile: Profile | None) -> Case:
     return _case(directory, _devices(instance, profile), instance.name)
 
 
-def _case(directory: Path, gpus: Sequence[Device | dict[str, int]], name: str) -> Case:
+def _case(directory: Path, gpus: Sequence[Device | None], name: str) -> Case:
     launch = read_instance(directory)
     return Case(
         name=name,
@@ -144,9 +144,9 @@ def _case(directory: Path, gpus: Sequence[Device | dict[str, int]], name: str) -
     )
 
 
-def _devices(instance: Instance, profile: Profile | None) -> list[Device | dict[str, int]]:
+def _devices(instance: Instance, profile: Profile | None) -> list[Device | None]:
     if profile is None:
-        return [{} for _ in instance.gpus]
+        return [None] * len(instance.gpus)
     known = {gpu.index: gpu for gpu in profile.accelerators.gpus}
     return [
         Device(name=gpu.name, memory=gpu.memory_total, capability=gpu.compute_capability)
