@@ -9,7 +9,7 @@ from types import ModuleType
 
 from voxtral_ops.paths import default_layout
 
-ACTIONS = ("fetch", "verify", "list")
+ACTIONS = ("fetch", "verify", "list", "remove", "gc", "export", "import", "seed")
 
 EXAMPLES = """examples:
   voxtral-ops weights fetch mini-3b --release release.yml     exactly what the release names

@@ -1,16 +1,11 @@
-"""Whose the files are: the service's where this host has its user, else the installing user's, and nobody else's."""
+"""Whose the files are: whoever owns the models directory reads them, and nobody else."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-
-from voxtral_ops.paths import system_layout
-
-SERVICE_USER = "voxtral"
 
 
 @dataclass(frozen=True)
@@ -53,12 +48,9 @@ PUBLIC = Access(owner=None, directory=0o755, file=0o644)
 
 
 def service_access(root: Path) -> Access:
-    """Who may read the models below ``root``: on a provisioned host the service, elsewhere whoever installs."""
+    """Who may read the models below ``root``: its owner, which on a provisioned host is the service's user."""
     owner = None
-    if os.geteuid() == 0 and root.is_relative_to(system_layout().models):
-        try:
-            user = pwd.getpwnam(SERVICE_USER)
-            owner = (user.pw_uid, user.pw_gid)
-        except KeyError:
-            pass  # Without the service's user, the servers run as root.
+    if os.geteuid() == 0 and root.is_dir():
+        facts = root.stat()
+        owner = (facts.st_uid, facts.st_gid)
     return Access(owner=owner, directory=0o750, file=0o640)

@@ -278,23 +278,31 @@ def _from(blocks: Iterable[bytes], start: int) -> Generator[bytes, None, None]:
             yield part
 
 
-def agree(bundle: Bundle, release: Release, name: str) -> None:
-    """Compare a bundle with the operator's own release. Raises ReleaseError at the first model that differs."""
-    for model in bundle.voxtral_release.models:
-        wanted = next((each for each in release.models if each.repository == model.repository), None)
-        if wanted is None:
-            what = f"the release does not name {model.repository}"
-        elif wanted.revision != model.revision:
-            what = f"{model.name} is at {model.revision} there, and the release names {wanted.revision}"
-        elif wanted.files != model.files or wanted.name != model.name:
-            what = f"the files of {model.name} are not those that the release names"
-        else:
-            continue
-        raise ReleaseError(
-            f"{name} is not of this release: {what}",
-            hint="export again from the release that the site runs, or name the other release",
-            source=name,
-        )
+def agree(bundle: Bundle, release: Release, name: str, only: frozenset[str] | None = None) -> None:
+    """Compare a bundle with the operator's own release: each model that it holds, or those of ``only``.
+
+    Raises ReleaseError at the first that differs, or is missing on one side.
+    """
+    held = {model.name: model for model in bundle.voxtral_release.models}
+    wanted = {model.name: model for model in release.models}
+    for model_name in sorted(only or held):
+        problem = _difference(held.get(model_name), wanted.get(model_name), model_name)
+        if problem:
+            raise ReleaseError(
+                f"{name} is not of this release: {problem}",
+                hint="export again from the release that the site runs, or name the other release",
+                source=name,
+            )
+
+
+def _difference(held: ReleaseModel | None, wanted: ReleaseModel | None, name: str) -> str:
+    if held is None:
+        return f"it does not hold {name}"
+    if wanted is None or wanted.repository != held.repository:
+        return f"the release does not name {name} of {held.repository}"
+    if wanted.revision != held.revision:
+        return f"{name} is at {held.revision} there, and the release names {wanted.revision}"
+    return "" if wanted.files == held.files else f"the files of {name} are not those that the release names"
 
 
 def accept(reader: BundleReader, fingerprint: str) -> None:

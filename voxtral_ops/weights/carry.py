@@ -89,15 +89,23 @@ def open_bundle(place: Path | IO[bytes], name: str) -> BundleReader:
         raise HostError(f"{place}: {error.strerror}", hint="name a bundle", path=place) from error
 
 
-def import_bundle(store: WeightsStore, reader: BundleReader, wheels: Path | None = None) -> Imported:
-    """Install a bundle that the caller has agreed to. A model appears when all of it was read and is right.
+def import_bundle(
+    store: WeightsStore,
+    reader: BundleReader,
+    wheels: Path | None = None,
+    *,
+    only: frozenset[str] | None = None,
+    older: bool = False,
+) -> Imported:
+    """Install what the caller has agreed to: all models, or ``only`` these. Each appears when it is whole and right.
 
     Raises ReleaseError at the first thing that is not as ``bundle.json`` says. Models that were proven before stay.
     """
-    changed = [model.name for model in reader.bundle.voxtral_release.models if _install(store, reader, model)]
-    places = {model.name: store.path(model) for model in reader.bundle.voxtral_release.models}
+    chosen = [model for model in reader.bundle.voxtral_release.models if only is None or model.name in only]
+    changed = [model.name for model in chosen if _install(store, reader, model, older)]
+    places = {model.name: store.path(model) for model in chosen}
     whisper = reader.bundle.voxtral_bundle.whisper
-    if whisper is not None:
+    if whisper is not None and (only is None or whisper.name in only):
         places[whisper.name] = whisper_path(store.root)
         changed += [whisper.name] if _install_whisper(store, reader, whisper) else []
     packages = reader.bundle.voxtral_bundle.wheels
@@ -112,8 +120,8 @@ def import_bundle(store: WeightsStore, reader: BundleReader, wheels: Path | None
     )
 
 
-def _install(store: WeightsStore, reader: BundleReader, model: ReleaseModel) -> bool:
-    done = store.install(model, BundleSource(reader, model))
+def _install(store: WeightsStore, reader: BundleReader, model: ReleaseModel, older: bool) -> bool:
+    done = store.install(model, BundleSource(reader, model), older=older)
     reader.skip(model)
     return done
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from voxtral_ops.errors import ConfigurationError, HostError, NetworkError, VoxtralError
 from voxtral_ops.release import ReleaseFile, ReleaseModel
+from voxtral_ops.weights.sources import DirectorySource, Source
 from voxtral_ops.weights.transport import Line, Reading, Remote
 
 
@@ -28,35 +30,42 @@ class SeedSource:
         return self._line.open(Remote(f"{self._base}/{quote(file.path)}"), file, start, stop)
 
 
-def is_seed(place: str) -> bool:
-    """Whether a place is an address rather than a directory."""
-    return place.startswith(("http://", "https://"))
+def place_source(place: str, model: ReleaseModel) -> Source:
+    """A directory, or a seed by its address."""
+    if "://" not in place:
+        return DirectorySource(Path(place))
+    parts = urlsplit(place)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigurationError(f"{place!r} is no seed's address", hint="write http://host:port, or a directory")
+    return SeedSource(place, model)
 
 
 def take(
-    urls: Sequence[str],
-    install: Callable[[SeedSource], bool],
+    places: Sequence[str],
+    install: Callable[[Source], bool],
     model: ReleaseModel,
     tell: Callable[[str], None] = lambda _: None,
 ) -> bool:
-    """Install a model from the first seed that has it right. What was proven of one is not asked of the next.
+    """Install a model from the first place that has it right. What came right from one is not asked of the next.
 
-    Raises HostError as it comes: this host's disk is not the seeds' fault. Otherwise, when every seed failed, a
-    NetworkError that names each of them and why.
+    Raises HostError as it comes: this host's disk is not a seed's fault. A single place's error is raised as it is;
+    where several failed, a NetworkError names each of them and why.
     """
-    reasons = []
-    for url in urls:
-        if not urlsplit(url).hostname:
-            raise ConfigurationError(f"{url!r} is no seed's address", hint="write http://host:port")
+    failures = []
+    for place in places:
+        source = place_source(place, model)
         try:
-            return install(SeedSource(url, model))
+            return install(source)
         except HostError:
             raise
         except VoxtralError as error:
-            reasons.append(f"{url}: {error.message}")
-            tell(f"dropped the seed {url}: {error.message}")
+            failures.append(error)
+            tell(f"dropped {place}: {error.message}")
+    if len(failures) == 1:
+        raise failures[0]
     raise NetworkError(
-        f"{model.name} could not be taken from any of {len(urls)} seeds: {'; '.join(reasons)}",
+        f"{model.name} could not be had from any of {len(places)} places: "
+        + "; ".join(error.message for error in failures),
         hint="is `voxtral-ops weights seed` running there, and is the model installed?",
-        seeds=list(urls),
+        places=list(places),
     )

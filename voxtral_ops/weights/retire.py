@@ -126,8 +126,10 @@ def _models(plan: Path, root: Path) -> frozenset[str]:
             path=plan,
         ) from error
     planned = {f"{instance.repository}/{instance.revision}" for instance in instances}
-    linked = (name for each in plan.parent.glob("instances/*") for name in _linked(each, root))
-    return frozenset(planned.union(linked))
+    folders = tuple(plan.parent.glob("instances/*"))
+    # The links are what servers follow; a release that is only half written has not got them yet.
+    whole = len(folders) >= len(instances) and all((each / "model").is_symlink() for each in folders)
+    return frozenset(name for each in folders for name in _linked(each, root)) if whole else frozenset(planned)
 
 
 def _linked(instance: Path, root: Path) -> Iterator[str]:
@@ -277,17 +279,22 @@ def remove_model(
         for held in survey(root, look())
         if name in _names(held) and held.directory.rpartition("/")[2].startswith(revision) and held.kind != "lock"
     ]
+    check_unneeded(chosen, force=force)
+    for held in chosen:
+        remove_held(root, held)
+    return tuple(chosen)
+
+
+def check_unneeded(chosen: Iterable[Held], *, force: bool = False) -> None:
+    """Raise ReleaseError where a server has one of them open, or a release names it and ``force`` is not given."""
     for held in chosen:
         if held.served or (held.releases and not force):
             users = "a running server" if held.served else f"release {', '.join(held.releases)}"
             raise ReleaseError(
-                f"{name} at {held.directory.rpartition('/')[2][:12]} is needed by {users}",
+                f"{held.directory} is needed by {users}",
                 hint="stop the server first" if held.served else "--force removes it all the same",
                 path=held.path,
             )
-    for held in chosen:
-        remove_held(root, held)
-    return tuple(chosen)
 
 
 def _names(held: Held) -> set[str]:
@@ -301,10 +308,8 @@ def remove_held(root: Path, held: Held) -> None:
     """Make one thing be gone: all of it or nothing. Raises HostError when somebody works on it, or it will not go."""
     directory = root / held.directory
     try:
-        with alone(directory):
-            if held.kind == "lock":
-                held.path.unlink(missing_ok=True)  # by whoever holds it; a waiter sees that its file has gone
-            else:
+        with alone(directory):  # whose lock goes with it, so that there is nothing more to do for an old one
+            if held.kind != "lock":
                 _discard(held.path, directory)
     except (PermissionError, FileNotFoundError) as error:
         raise HostError(
@@ -312,8 +317,7 @@ def remove_held(root: Path, held: Held) -> None:
             hint="run as the owner of the models directory, or as root",
             path=held.path,
         ) from error
-    if held.kind == "lock":
-        _remove_empty(directory.parent, root)
+    _remove_empty(directory.parent, root)
 
 
 def _discard(path: Path, directory: Path) -> None:

@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument("--release", type=Path, metavar="FILE", help="the site's own release; the bundle must agree")
     trust.add_argument("--accept", metavar="FINGERPRINT", help="the 64 digits that `weights export` printed")
+    parser.add_argument("--older", action="store_true", help="also a revision older than one that is installed")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="unpack the bundle's packages there")
 
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace, store: WeightsStore) -> int:
         accept(reader, args.accept)
     else:
         return _show(args, reader)
-    done = import_bundle(store, reader, args.wheels)
+    done = import_bundle(store, reader, args.wheels, older=args.older)
     lines = [
         f"{model}: {'imported into' if model in done.changed else 'already in'} {path}"
         for model, path in done.models.items()
