@@ -44,6 +44,8 @@ class Requirements(_Row):
     """The smallest NVIDIA driver release; 0 for the CPU's build."""
     capability: tuple[int, int] = (0, 0)
     python: str
+    disk: int
+    """Bytes of an installed engine with its byte code."""
     locks: dict[str, Lock]
     """By the processor's architecture."""
     models: tuple[str, ...]

@@ -17,8 +17,6 @@ from voxtral_ops.planning.builds import Requirements, obstacles, requirements
 from voxtral_ops.planning.memory import MIB, gib
 from voxtral_ops.planning.plan import Plan
 
-ENGINE_BYTES = {"cpu": 4_500_000_000, "cuda13": 16_000_000_000, "cuda12": 16_000_000_000}
-"""An installed engine with its byte code; the CPU build measured, the others added up from the wheels."""
 SHM_BYTES = 160 * MIB
 GPU_HOST_BYTES = 6_000_000_000
 """What a GPU's server takes of the host's memory: processes, and vLLM's cache of prepared audio."""
@@ -134,7 +132,7 @@ def _engine_need(profile: Profile, plan: Plan, layout: Layout) -> int:
     return (
         0
         if any(name.startswith(f"engines/{plan.engine}-{plan.build}-") for name in installed)
-        else ENGINE_BYTES[plan.build]
+        else requirements()[plan.build].disk
     )
 
 

@@ -11,7 +11,7 @@ from tests.unit.planning.hosts import gpu, host, pinned, release
 from voxtral_ops.hardware.profile import Directory, Interpreter, Listener, Profile
 from voxtral_ops.paths import Layout
 from voxtral_ops.planning import Finding, make_plan, preflight
-from voxtral_ops.planning.preflight import ENGINE_BYTES
+from voxtral_ops.planning.builds import requirements
 
 ROOT = Path("/srv")
 LAYOUT = Layout(
@@ -92,7 +92,7 @@ def test_a_gpu_that_somebody_else_fills() -> None:
 
 
 def test_one_file_system_is_counted_once_for_both() -> None:
-    small = ready("4090", free=ENGINE_BYTES["cuda13"] + 1_000_000_000)
+    small = ready("4090", free=requirements()["cuda13"].disk + 1_000_000_000)
     found = [each for each in preflight(small, make_plan(small, release()), LAYOUT) if each.check == "disk"]
     assert [each.ok for each in found] == [False]
     assert "free 8." in found[0].hint
