@@ -37,6 +37,7 @@ class VoxtralConfig(BaseModel):
     api_key_file: Path | None = Field(None, description="file that holds the key and nothing else")
     timeout: float = Field(300.0, gt=0, le=86_400, description="seconds to wait for an answer")
     connect_timeout: float = Field(5.0, gt=0, le=600, description="seconds to wait for a connection")
+    concurrency: int = Field(4, ge=1, le=64, description="pieces of a long recording that are heard at once")
     backend: Literal["auto", "voxtral", "whisper"] = Field("auto", description="who transcribes")
     whisper_python: Path | None = Field(
         None, description="interpreter that has faster-whisper; unset: the installed one"

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from voxtral_ops.audio import Audio, VoxtralAudioProcessor
 from voxtral_ops.config import VoxtralConfig
 from voxtral_ops.errors import ReleaseError, VoxtralError
 from voxtral_ops.paths import Layout, default_layout, system_layout
+from voxtral_ops.speech.batch import Heard, heard_of
+from voxtral_ops.speech.journal import Journal
+from voxtral_ops.speech.recording import Listening, Report, listen, listen_aloud
 from voxtral_ops.speech.router import BackendChoice, SpeechRecognitionRouter
 from voxtral_ops.speech.transcript import Transcript
-from voxtral_ops.speech.voxtral import Endpoint, VoxtralBackend
-from voxtral_ops.speech.whisper import WhisperBackend, WhisperSetup
+from voxtral_ops.speech.voxtral import LONGEST, Endpoint, VoxtralBackend
+from voxtral_ops.speech.whisper import WINDOW, WhisperBackend, WhisperSetup
 
 if TYPE_CHECKING:
     from voxtral_ops.audio import Source
     from voxtral_ops.planning.plan import Plan
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
+
+
+class TranscribeOptions(TypedDict, total=False):
+    """What ``transcribe`` takes beside the recording."""
+
+    backend: BackendChoice | None
+    language: str | None
+    times: bool
+    resume: bool
+    report: Report | None
 
 
 @dataclass(frozen=True)
@@ -67,19 +81,70 @@ class VoxtralManager:
     ) -> None:
         await asyncio.to_thread(self.close)
 
-    def transcribe(
-        self, source: Source | Audio, *, backend: BackendChoice | None = None, language: str | None = None
+    def transcribe(  # noqa: PLR0913 - one thing to hear, and how
+        self,
+        source: Source | Audio,
+        *,
+        backend: BackendChoice | None = None,
+        language: str | None = None,
+        times: bool = False,
+        resume: bool = False,
+        report: Report | None = None,
     ) -> Transcript:
-        """The words of a path, of a file's bytes, of a stream or of decoded audio. Raises VoxtralError."""
-        audio = source if isinstance(source, Audio) else self.processor.load(source)
-        return self.router.transcribe(audio, backend or self.config.backend, language)
+        """The words of a path, of a file's bytes, of a stream or of decoded audio, however long. Raises VoxtralError.
 
-    async def atranscribe(
+        ``times`` adds segments: aligned where Whisper is installed, else estimated. Long recordings are cut at their
+        pauses and heard in parallel; ``report`` is told after each piece, and with ``resume`` finished pieces are kept
+        in this user's state directory until all are heard, so that an interrupted call goes on where it was.
+        """
+        audio = source if isinstance(source, Audio) else self.processor.load(source)
+        choice = backend or self.config.backend
+        how = self._listening(choice, language, times=times, report=report)
+        if not resume:
+            return listen(audio, how)
+        job = {"sha256": audio.sha256, "seconds": audio.seconds, "backend": choice, "language": language}
+        with Journal(default_layout().state / "jobs", **job, times=times, longest=how.longest) as journal:
+            transcript = listen(audio, how, journal)
+            journal.forget()
+        return transcript
+
+    async def atranscribe(self, source: Source | Audio, **options: Unpack[TranscribeOptions]) -> Transcript:
+        """The same, for asyncio: in threads, which wait for the servers most of the time."""
+        return await asyncio.to_thread(self.transcribe, source, **options)
+
+    def transcribe_stream(
         self, source: Source | Audio, *, backend: BackendChoice | None = None, language: str | None = None
-    ) -> Transcript:
-        """The same, for asyncio; decoding happens in a thread."""
-        audio = source if isinstance(source, Audio) else await asyncio.to_thread(self.processor.load, source)
-        return await self.router.atranscribe(audio, backend or self.config.backend, language)
+    ) -> Iterator[Transcript]:
+        """The words as they come: each transcript holds all of them so far, and the last one is the answer."""
+        audio = source if isinstance(source, Audio) else self.processor.load(source)
+        choice = backend or self.config.backend
+        how = self._listening(choice, language)
+        yield from listen_aloud(audio, how.longest, lambda piece: self.router.stream(piece, choice, language))
+
+    def transcribe_many(
+        self, sources: Iterable[Source], *, at_once: int = 2, **options: Unpack[TranscribeOptions]
+    ) -> Iterator[Heard]:
+        """Many recordings, some at a time, in the order in which they are finished. A bad one stops none of the others.
+
+        Closing the iterator begins no more of them.
+        """
+        yield from heard_of(sources, lambda source: self.transcribe(source, **options), at_once)
+
+    def _listening(
+        self, choice: BackendChoice, language: str | None, *, times: bool = False, report: Report | None = None
+    ) -> Listening:
+        try:
+            longest = self.router.served(choice).longest
+        except VoxtralError:
+            longest = LONGEST  # whoever is asked will say better what is wrong
+        return Listening(
+            hear=lambda piece: self.router.transcribe(piece, choice, language),
+            longest=min(longest, WINDOW) if times else longest,
+            concurrency=self.config.concurrency,
+            align=self.whisper.align if times else None,
+            times=times,
+            report=report,
+        )
 
     def check(self) -> Check:
         """Who could answer now. Raises nothing: what is wrong stands in the result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,8 @@ class ServedModel:
     """A streaming model: it must be told when to stop."""
     context: int | None = None
     """Tokens of sound and text together."""
+    longest: float = 300.0
+    """Seconds of sound that one request should hold at most."""
 
 
 class Backend(Protocol):
@@ -43,6 +46,9 @@ class Backend(Protocol):
 
     async def atranscribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """The same, for asyncio."""
+
+    def stream(self, audio: Audio, language: str | None = None) -> Iterator[Transcript]:
+        """The words as they come; each transcript holds all of them so far."""
 
     def close(self) -> None:
         """Let go of connections and processes. The backend may be used again."""

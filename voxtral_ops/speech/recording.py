@@ -62,7 +62,7 @@ def listen(audio: Audio, how: Listening, journal: Journal | None = None) -> Tran
     After a failure no new piece is begun; those that are being heard are waited for and kept.
     """
     began = time.monotonic()
-    spans = _pieces(audio, how)
+    spans = _pieces(audio, how.longest)
     heard: dict[Span, Transcript] = {span: journal.done[span] for span in spans if journal and span in journal.done}
     resumed = len(heard)
     for span, transcript in _hear_all(audio, [span for span in spans if span not in heard], how):
@@ -75,12 +75,27 @@ def listen(audio: Audio, how: Listening, journal: Journal | None = None) -> Tran
     return _joined(audio, [(span, heard[span]) for span in spans], time.monotonic() - began)
 
 
-def _pieces(audio: Audio, how: Listening) -> tuple[Span, ...]:
+def listen_aloud(audio: Audio, longest: float, stream: Callable[[Audio], Iterator[Transcript]]) -> Iterator[Transcript]:
+    """Transcribe one piece after the other and say what is known so far, again and again. The last one is whole."""
+    began, done = time.monotonic(), list[tuple[Span, Transcript]]()
+    for span in _pieces(audio, longest):
+        latest: Transcript | None = None
+        for latest in stream(_piece(audio, span)):
+            yield _joined(audio, [*done, (span, latest)], time.monotonic() - began)
+        if latest is not None:
+            done.append((span, latest))
+
+
+def _pieces(audio: Audio, longest: float) -> tuple[Span, ...]:
     """One piece where it is short enough: silence is for the model to judge then."""
     whole = Span(0.0, audio.seconds)
-    if audio.seconds <= how.longest:
+    if audio.seconds <= longest:
         return (whole,)
-    return segments(audio, how.longest) or (Span(0.0, min(audio.seconds, how.longest)),)
+    return segments(audio, longest) or (Span(0.0, min(audio.seconds, longest)),)
+
+
+def _piece(audio: Audio, span: Span) -> Audio:
+    return audio if span.seconds >= audio.seconds else audio.part(span.start, span.stop)
 
 
 def _hear_all(audio: Audio, spans: Sequence[Span], how: Listening) -> Iterator[tuple[Span, Transcript]]:
@@ -105,7 +120,7 @@ def _hear_all(audio: Audio, spans: Sequence[Span], how: Listening) -> Iterator[t
 
 
 def _hear(audio: Audio, span: Span, how: Listening) -> Transcript:
-    piece = audio if span.seconds >= audio.seconds else audio.part(span.start, span.stop)
+    piece = _piece(audio, span)
     transcript = how.hear(piece)
     updates: dict[str, Any] = {"signals": signals_of(piece, transcript)}
     if how.times:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
@@ -94,6 +94,39 @@ class SpeechRecognitionRouter:
                     call = steps.send(answer)
         except StopIteration as done:
             return cast(Transcript, done.value)
+
+    def stream(
+        self, audio: Audio, backend: BackendChoice = "auto", language: str | None = None
+    ) -> Iterator[Transcript]:
+        """The words as they come: each transcript holds all of them so far, the last one is the answer.
+
+        Whisper gives its words all at once. Where it takes over in the middle, its words replace the others.
+        """
+        voxtral, code = self._backend("voxtral"), checked_language(language)
+        heard: Transcript | None = None
+        try:
+            if backend == "voxtral" or (backend == "auto" and not voxtral.served().demonstration):
+                for heard in voxtral.stream(audio, code):
+                    yield heard
+        except VoxtralError as error:
+            if backend == "voxtral" or self.policy.after_error(error) is None:
+                raise
+            heard = None
+        if heard is None or not (heard.text or backend == "voxtral"):
+            # Nobody, a demonstration, or silence: the whole table decides, as for any other recording.
+            yield self.transcribe(audio, backend, code)
+
+    def served(self, backend: BackendChoice = "auto") -> ServedModel:
+        """The model that will answer, as far as it can be known before. Raises VoxtralError when nobody can."""
+        if backend == "whisper":
+            return self._backend("whisper").served()
+        try:
+            served = self._backend("voxtral").served()
+        except VoxtralError as error:
+            if backend == "voxtral" or self.policy.after_error(error) is None:
+                raise
+            return self._backend("whisper").served()
+        return self._backend("whisper").served() if backend == "auto" and served.demonstration else served
 
     def close(self) -> None:
         """Let go of every backend's connections and processes."""

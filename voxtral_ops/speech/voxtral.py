@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from voxtral_ops.audio import Audio
 from voxtral_ops.catalog import CatalogModel, catalog
 from voxtral_ops.errors import ConfigurationError, ServerError, VoxtralError
+from voxtral_ops.planning.memory import audio_seconds
 from voxtral_ops.speech.backend import ServedModel
 from voxtral_ops.speech.connection import Answer, Connections, Upload, upload
 from voxtral_ops.speech.faults import from_silence, from_status, inner_status, message_of
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 PATH = "/v1/audio/transcriptions"
 HTTP_OK = 200
+LONGEST = 300.0
+"""Seconds: ten of Voxtral's windows, half of vLLM's limit. Longer recordings are heard piece by piece."""
 MOST_AT_ONCE = 64
 """Requests that asyncio callers have under way at one server."""
 TOKENS_PER_SECOND = 12.5
@@ -96,15 +99,17 @@ class VoxtralBackend:
         """The same, for asyncio: in a thread, of which as many run as requests are under way."""
         return await self._later(self.transcribe, audio, language)
 
-    def stream(self, audio: Audio, language: str | None = None) -> Iterator[str]:
-        """The words as they are heard, piece by piece. Raises VoxtralError, also in the middle."""
-        code, served = checked_language(language), self.served()
+    def stream(self, audio: Audio, language: str | None = None) -> Iterator[Transcript]:
+        """The words as they are heard; each transcript holds all of them so far. Raises VoxtralError, also midway."""
+        code, began, text = checked_language(language), time.monotonic(), ""
+        served = self.served()
         with self._mapped(), self._server().streaming(PATH, self._request(audio, code, served, stream=True)) as answer:
             status, lines = answer
             if status != HTTP_OK:
                 self._accepted(Answer(status, "".join(lines)), served.name)
             for event in _events(lines):
-                yield self._delta(event, served.name)
+                text += self._delta(event, served.name)
+                yield self._heard(text, audio, code, served, began)
 
     def close(self) -> None:
         """Close the connections. Who still waits for an answer gets a NetworkError."""
@@ -146,6 +151,9 @@ class VoxtralBackend:
                 hint="is `server` the address of a Voxtral server?",
                 url=self.endpoint.url,
             )
+        return self._heard(text, audio, language, served, began)
+
+    def _heard(self, text: str, audio: Audio, language: str | None, served: ServedModel, began: float) -> Transcript:
         return Transcript(
             text=text.strip(),
             language=language,
@@ -180,12 +188,14 @@ class VoxtralBackend:
             )
         known = self._known(name)
         context = entries[ids.index(name)].get("max_model_len")
+        context = context if isinstance(context, int) else None
         return ServedModel(
             name=known.name if known else name,
             served_name=name,
             demonstration=known is not None and known.demonstration,
             realtime=known is not None and "realtime" in known.tasks,
-            context=context if isinstance(context, int) else None,
+            context=context,
+            longest=_longest(known, context),
         )
 
     def _means(self, wanted: str, served_name: str) -> bool:
@@ -265,6 +275,15 @@ def _events(lines: Iterable[str]) -> Iterator[str]:
             if data == "[DONE]":
                 return
             yield data
+
+
+def _longest(model: CatalogModel | None, context: int | None) -> float:
+    """Seconds of one request: what the context holds with its words, and not so long that others wait for it."""
+    if model is None:
+        return LONGEST
+    if model.demonstration:
+        return float(model.chunk_seconds or LONGEST)
+    return float(min(LONGEST, audio_seconds(model, context or model.context)))
 
 
 def _header_safe(key: SecretStr | None) -> str | None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,10 @@ class WhisperBackend:
     async def atranscribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """The same, for asyncio."""
         return await asyncio.wrap_future(self._submit(_Session.transcribe, audio, checked_language(language)))
+
+    def stream(self, audio: Audio, language: str | None = None) -> Iterator[Transcript]:
+        """The words, all at once."""
+        yield self.transcribe(audio, language)
 
     def align(self, audio: Audio, text: str, language: str | None = None) -> tuple[Word, ...]:
         """Find the words of ``text``, whoever heard them, in at most 30 s of audio. Raises VoxtralError."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from tests.unit.audio.sounds import encoded
 from voxtral_ops.cli.main import main
+from voxtral_ops.speech.formats import SUFFIXES
 from voxtral_ops.testing import FakeEngine, Reply
 
 
@@ -49,11 +51,43 @@ def test_several_files_are_told_apart_and_a_bad_one_stops_nobody(
     engine: FakeEngine, talk: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty.wav").touch()
-    assert main(["transcribe", talk, str(tmp_path / "empty.wav"), talk]) == 1
+    again = shutil.copy(talk, tmp_path / "again.mp3")
+    assert main(["transcribe", talk, str(tmp_path / "empty.wav"), str(again), "--concurrency", "1"]) == 1
     said = capsys.readouterr()
-    assert said.out == f"{talk}: {engine.text}\n" * 2
+    assert said.out == f"{talk}: {engine.text}\n{again}: {engine.text}\n"
     assert "empty.wav is empty" in said.err
     assert "hint:" in said.err
+    assert "2 of 3 files" in said.err
+
+
+def test_a_folder_and_a_pattern_are_what_is_in_them(
+    engine: FakeEngine, talk: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "talks" / "more"
+    folder.mkdir(parents=True)
+    for name in ("b.mp3", "a.MP3", "notes.txt"):
+        shutil.copy(talk, folder / name)
+    assert main(["transcribe", str(folder.parent), str(folder / "*.mp3"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [Path(each["file"]).name for each in answer["results"]] == ["a.MP3", "b.mp3"]
+    assert answer["summary"]["failed"] == 0
+    assert main(["transcribe", str(folder / "*.ogg")]) == 2
+    assert "nothing fits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix"), [("text", "txt"), ("srt", "srt"), ("vtt", "vtt"), ("verbose_json", "json")]
+)
+def test_files_are_written_whole_and_for_their_owner(
+    engine: FakeEngine, talk: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, suffix: str
+) -> None:
+    places = tmp_path / "out" / "deep"
+    assert main(["transcribe", talk, "--format", form, "--output-dir", str(places)]) == 0
+    (written,) = places.iterdir()
+    assert written.name == f"talk.mp3{SUFFIXES[form]}"
+    assert engine.text in written.read_text()
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert capsys.readouterr().out == ""
 
 
 def test_json_carries_each_result_and_each_error(

@@ -1,0 +1,208 @@
+"""Recordings of any length: every piece heard once, in order, resumed after any interruption."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.unit.speech.support import audio
+from voxtral_ops.audio import RATE, Audio
+from voxtral_ops.errors import NetworkError, VoxtralError
+from voxtral_ops.speech.batch import heard_of
+from voxtral_ops.speech.journal import Journal
+from voxtral_ops.speech.recording import Listening, Progress, listen, listen_aloud
+from voxtral_ops.speech.transcript import Signals, Transcript, Word
+
+LENGTHS = (1.3, 2.1, 0.9, 2.6, 1.7, 1.1)
+"""Seconds of each sentence; half a second of silence is between two."""
+
+
+def syllables(seconds: float, level: float) -> NDArray[np.float32]:
+    noise = np.random.default_rng(7).uniform(-level, level, round(RATE * seconds)).astype(np.float32)
+    return noise * (np.arange(len(noise)) % 2400 < 1900).astype(np.float32)
+
+
+@pytest.fixture
+def talk() -> Audio:
+    """Six sentences; the first sample of each tells which it is."""
+    quiet = np.zeros(RATE // 2, np.float32)
+    parts = [quiet]
+    for length in LENGTHS:
+        parts += [syllables(length, 0.4), quiet]
+    return audio(np.concatenate(parts))
+
+
+def sentence(piece: Audio) -> str:
+    """Says how much sound it heard, which tells pieces apart and shows whether one was lost or doubled."""
+    return f"{np.abs(piece.read()).sum():.0f}"
+
+
+def transcript(text: str, piece: Audio, **facts: object) -> Transcript:
+    return Transcript.model_validate(
+        {"text": text, "language": "en", "backend": "voxtral", "model": "m", "seconds": piece.seconds, "elapsed": 0.1}
+        | facts
+    )
+
+
+class Ear:
+    """Hears pieces, and fails at those it is told to."""
+
+    def __init__(self, failing: tuple[int, ...] = ()) -> None:
+        self.heard: list[float] = []
+        self.failing = failing
+        self.lock = threading.Lock()
+
+    def __call__(self, piece: Audio) -> Transcript:
+        with self.lock:
+            self.heard.append(piece.seconds)
+            number = len(self.heard)
+        if number in self.failing:
+            raise NetworkError("the line broke", hint="try again")
+        return transcript(sentence(piece), piece)
+
+
+def total(text: str) -> int:
+    return sum(int(word) for word in text.split())
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 8])
+def test_no_sound_is_lost_or_heard_twice(talk: Audio, concurrency: int) -> None:
+    ear, told = Ear(), list[Progress]()
+    answer = listen(talk, Listening(ear, longest=4.0, concurrency=concurrency, report=told.append))
+    assert len(ear.heard) >= 3
+    assert total(answer.text) == pytest.approx(int(sentence(talk)), abs=len(ear.heard))
+    assert answer.seconds == pytest.approx(talk.seconds, abs=0.001)
+    assert told[-1].pieces == told[-1].of_pieces == len(ear.heard)
+    assert told[-1].seconds == pytest.approx(told[-1].of)
+    assert max(ear.heard) <= 4.0
+
+
+def test_the_order_is_that_of_the_recording_whoever_answers_first(talk: Audio) -> None:
+    first = threading.Event()
+
+    def hear(piece: Audio) -> Transcript:
+        if not first.is_set() and threading.current_thread().name.endswith("_0"):
+            first.wait(2)
+        first.set()
+        return transcript(f"{piece.first}", piece)
+
+    answer = listen(talk, Listening(hear, longest=4.0, concurrency=2))
+    places = [int(word) for word in answer.text.split()]
+    assert places == sorted(places)
+
+
+def test_an_interrupted_job_goes_on_where_it_was(talk: Audio, tmp_path: Path) -> None:
+    whole = listen(talk, Listening(Ear(), longest=4.0))
+    sent: list[float] = []
+    for failing in (1, 2):
+        ear = Ear(failing=(failing,))
+        with Journal(tmp_path, job=1) as journal, pytest.raises(NetworkError, match="0:00:0.* of talk.wav: the line"):
+            listen(talk, Listening(ear, longest=4.0, concurrency=1), journal)
+        sent += ear.heard[: failing - 1]
+    ear = Ear()
+    with Journal(tmp_path, job=1) as journal:
+        answer = listen(talk, Listening(ear, longest=4.0, concurrency=1), journal)
+        journal.forget()
+    assert answer.text == whole.text
+    assert sorted(sent + ear.heard) == sorted(pieces_of(talk))
+    assert list(tmp_path.iterdir()) == []
+
+
+def pieces_of(talk: Audio) -> list[float]:
+    ear = Ear()
+    listen(talk, Listening(ear, longest=4.0, concurrency=1))
+    return ear.heard
+
+
+def test_a_torn_last_line_costs_that_piece_only(talk: Audio, tmp_path: Path) -> None:
+    with Journal(tmp_path, job=1) as journal:
+        listen(talk, Listening(Ear(), longest=4.0, concurrency=1), journal)
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    ear = Ear()
+    with Journal(tmp_path, job=1) as again:
+        listen(talk, Listening(ear, longest=4.0, concurrency=1), again)
+    assert len(ear.heard) == 1
+
+
+def test_another_job_has_another_journal(tmp_path: Path) -> None:
+    assert Journal(tmp_path, language="en").path != Journal(tmp_path, language="fr").path
+
+
+def test_after_a_failure_nothing_new_is_begun(talk: Audio) -> None:
+    ear = Ear(failing=(1,))
+    with pytest.raises(NetworkError):
+        listen(talk, Listening(ear, longest=1.5, concurrency=1))
+    assert len(ear.heard) == 1
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_times_are_those_of_the_whole_recording(talk: Audio, aligned: bool) -> None:
+    def align(piece: Audio, text: str, language: str | None) -> tuple[Word, ...]:
+        step = piece.seconds / len(text.split())
+        return tuple(
+            Word(text=word, start=number * step, end=(number + 1) * step) for number, word in enumerate(text.split())
+        )
+
+    how = Listening(
+        lambda piece: transcript("one two three.", piece), longest=4.0, times=True, align=align if aligned else None
+    )
+    answer = listen(talk, how)
+    edges = [edge for segment in answer.segments for edge in (segment.start, segment.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= talk.seconds
+    assert edges[-1] > talk.seconds - 2
+    assert {segment.timing for segment in answer.segments} == {"aligned" if aligned else "estimated"}
+    assert " ".join(segment.text for segment in answer.segments) == answer.text
+
+
+def test_an_aligner_that_fails_leaves_an_estimate(talk: Audio) -> None:
+    def align(piece: Audio, text: str, language: str | None) -> tuple[Word, ...]:
+        raise NetworkError("gone")
+
+    answer = listen(talk, Listening(lambda piece: transcript("one", piece), longest=4.0, times=True, align=align))
+    assert {segment.timing for segment in answer.segments} == {"estimated"}
+
+
+def test_who_answered_is_told_for_the_whole(talk: Audio) -> None:
+    def hear(piece: Audio) -> Transcript:
+        if piece.first == 0 or piece.first > talk.count // 2:
+            facts = {"backend": "whisper", "model": "tiny.en", "fallback_reason": "the server is full"}
+            return transcript("w", piece, signals=Signals(confidence=0.5), **facts)
+        return transcript("v", piece)
+
+    answer = listen(talk, Listening(hear, longest=2.0, concurrency=1))
+    assert answer.fallback_reason is not None
+    assert " parts: the server is full" in answer.fallback_reason
+    assert answer.signals.confidence == 0.5
+    assert answer.signals.speech_seconds == pytest.approx(sum(LENGTHS), abs=2)
+
+
+def test_aloud_says_more_and_more(talk: Audio) -> None:
+    def stream(piece: Audio):  # type: ignore[no-untyped-def]
+        yield transcript("a", piece)
+        yield transcript("a b", piece)
+
+    said = [each.text for each in listen_aloud(talk, 4.0, stream)]
+    assert said[:3] == ["a", "a b", "a b a"]
+    assert len(said[-1]) == max(map(len, said))
+
+
+def test_a_batch_gives_each_its_own_answer() -> None:
+    def hear(source: object) -> Transcript:
+        if source == "bad":
+            raise NetworkError("gone")
+        return transcript(str(source), audio())
+
+    found = {each.name: each for each in heard_of(["a", "bad", "b"], hear, at_once=2)}
+    assert {name: each.transcript and each.transcript.text for name, each in found.items()} == {
+        "a": "a",
+        "bad": None,
+        "b": "b",
+    }
+    assert isinstance(found["bad"].error, VoxtralError)
