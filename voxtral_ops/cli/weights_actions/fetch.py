@@ -10,7 +10,6 @@ from voxtral_ops.cli.output import emit, say
 from voxtral_ops.cli.release import load_release
 from voxtral_ops.cli.weights_actions.bar import watching
 from voxtral_ops.cli.weights_actions.users import rate
-from voxtral_ops.errors import ConfigurationError
 from voxtral_ops.release import ReleaseModel
 from voxtral_ops.weights import (
     WHISPER,
@@ -24,6 +23,7 @@ from voxtral_ops.weights import (
     whisper_model,
     whisper_path,
 )
+from voxtral_ops.weights.peers import take
 
 SUMMARY = "make models be here, every file by its hash"
 EXAMPLES = """examples:
@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PLACE",
-        help="a directory, or a seed's address (several: the next one where one fails), instead of the hub",
+        help="a directory or a seed's address instead of the hub; of several, the next where one fails",
     )
     parser.add_argument("--limit", type=rate, metavar="RATE", help="bytes a second, as 800K or 20M")
     parser.add_argument("--older", action="store_true", help="agree to go back to an older revision")
@@ -75,50 +75,16 @@ def _model(args: argparse.Namespace, store: WeightsStore, name: str, watch: Watc
     def install(source: Source) -> bool:
         return store.install(model, source, older=args.older, limit=args.limit, watch=watch)
 
-    seeds, folder = _places(args)
-    if seeds:
-        from voxtral_ops.weights.peers import take  # noqa: PLC0415
-
-        changed = take(seeds, install, model, say)
-    else:
-        changed = install(source_for(model, folder))
+    changed = take(args.places, install, model, say) if args.places else install(source_for(model))
     return {"model": name, "path": str(store.path(model)), "changed": changed}
 
 
 def _whisper(args: argparse.Namespace, store: WeightsStore) -> dict[str, object]:
-    seeds, folder = _places(args)
-    if seeds:
-        from voxtral_ops.weights.peers import take  # noqa: PLC0415
-
-        changed = take(seeds, lambda source: install_whisper_from(store.root, source), whisper_model(), say)
+    if args.places:
+        changed = take(args.places, lambda source: install_whisper_from(store.root, source), whisper_model(), say)
     else:
-        changed = install_whisper(store.root, folder)
+        changed = install_whisper(store.root)
     return {"model": WHISPER, "path": str(whisper_path(store.root)), "changed": changed}
-
-
-def _places(args: argparse.Namespace) -> tuple[list[str], Path | None]:
-    """Tell seeds from a directory."""
-    from voxtral_ops.weights.peers import is_seed  # noqa: PLC0415
-
-    seeds = [place for place in args.places if is_seed(place)]
-    folders = [Path(place) for place in args.places if not is_seed(place)]
-    if len(folders) > 1 or (folders and seeds):
-        raise ConfigurationError("--from names too much", hint="name one directory, or any number of seeds")
-    return seeds, folders[0] if folders else None
-
-
-def _fetch(args: argparse.Namespace, store: WeightsStore, model: ReleaseModel) -> bool:
-    def install(source: Source) -> bool:
-        return store.install(model, source)
-
-    return take(args.places, install, model, say) if args.places else install(source_for(model))
-
-
-def _whisper(args: argparse.Namespace, store: WeightsStore) -> bool:
-    def install(source: Source) -> bool:
-        return install_whisper_from(store.root, source)
-
-    return take(args.places, install, whisper_model(), say) if args.places else install_whisper(store.root)
 
 
 def _pinned(args: argparse.Namespace, name: str) -> ReleaseModel:
