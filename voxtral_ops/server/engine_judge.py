@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +37,16 @@ UNJUDGED = {
 """What only a start on the hardware itself can tell."""
 # A GPU of which nothing is known is one that every rule admits.
 DEFAULT_GPU = {"name": "a GPU", "memory": 80 << 30, "capability": [9, 0]}
+
+# Where versions of vLLM keep what they check before the engine is configured: 0.33, 0.32, 0.19.
+HOMES = (
+    "vllm.entrypoints.common.cli_args",
+    "vllm.entrypoints.launchers.cli_args",
+    "vllm.entrypoints.launchers.launcher",
+    "vllm.entrypoints.openai.cli_args",
+    "vllm.entrypoints.openai.api_server",
+)
+SERVER_CHECKS = ("validate_parsed_serve_args", "validate_api_server_args")
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict, not a fault of this program
@@ -58,7 +67,7 @@ def main() -> int:
         notes = _Notes()
         verdicts = [engine.judge(case) for case in cases]
     report = {
-        "vllm": version("vllm"),
+        "vllm": import_module("vllm").__version__,
         "seconds": {"import": round(loaded - began, 1), "judge": round(time.monotonic() - loaded, 1)},
         "unjudged": UNJUDGED,
         "deprecated": sorted(notes.found),
@@ -161,12 +170,12 @@ class Engine:
         utils = import_module("vllm.engine.arg_utils")
         arguments.model = arguments.model_tag
         try:
-            import_module("vllm.entrypoints.launchers.cli_args").validate_parsed_serve_args(arguments)
-            import_module("vllm.entrypoints.launchers.launcher").validate_api_server_args(arguments)
+            for check in SERVER_CHECKS:
+                _find(check)(arguments)
         except Exception as error:
             raise Rejected("server", _words(error)) from error
         try:
-            self._platform.validate_environ(True)
+            (getattr(self._platform, "validate_environ", None) or utils.envs.validate_environ)(True)
             for name in filter(utils.envs.environment_variables.__contains__, variables):
                 getattr(utils.envs, name)
             engine = utils.AsyncEngineArgs.from_cli_args(arguments)
@@ -252,6 +261,18 @@ def _parser() -> tuple[Any, Any]:
     return parser, serve
 
 
+def _find(name: str) -> Any:
+    """A function of vLLM that moved between its versions."""
+    for home in HOMES:
+        try:
+            module = import_module(home)
+        except ModuleNotFoundError:
+            continue
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(f"this vLLM has no {name}")
+
+
 def _inspect_models() -> None:
     """Look at the models' classes now, on the engine's own platform: their modules import kernels for what runs.
 
@@ -264,10 +285,18 @@ def _inspect_models() -> None:
             registry._try_inspect_model_cls(name, model)
 
 
+def _stand_in_for_kernels() -> None:
+    """The CPU package has no CUDA kernels, or cannot load them; what is judged here calls none."""
+    for name in ("vllm._C", "vllm._C_stable_libtorch"):
+        try:
+            import_module(name)
+        except ImportError:
+            sys.modules[name] = ModuleType(name)
+
+
 def _pretended_gpus() -> Any:
     """Make vLLM's CUDA platform, with the answers of the driver replaced by those of ``gpus``."""
-    # The CPU package has no CUDA kernels; what is judged here calls none.
-    sys.modules.setdefault("vllm._C_stable_libtorch", ModuleType("vllm._C_stable_libtorch"))
+    _stand_in_for_kernels()
     cuda = import_module("vllm.platforms.cuda")
     kernels: Any = import_module("vllm._custom_ops")
     # Compiled for CUDA 12.4 or newer, the kernels multiply fp8 from compute capability 8.9 on.

@@ -1,4 +1,4 @@
-"""Cases for the judge: a model described, the files of the role, the vessel of a verdict. vLLM itself judges elsewhere."""
+"""Cases for the judge: a model described, the role's files, the vessel of a verdict. vLLM itself judges elsewhere."""
 
 from __future__ import annotations
 
