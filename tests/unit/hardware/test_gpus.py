@@ -121,6 +121,18 @@ def test_old_drivers_count_what_they_keep_as_used(ask: Ask) -> None:
     assert (gpu.memory_used, gpu.memory_reserved) == (400 << 20, 0)
 
 
+def test_old_drivers_tell_processes_in_their_own_way(ask: Ask) -> None:
+    found = ask((hosts.HOSTS / "driver-470.nvml").read_text(), "process 0 11 100")
+    assert [process.memory for process in found.gpus[0].processes] == [100 << 20]
+
+
+@pytest.mark.parametrize("code", devices.GONE)
+def test_a_gpu_that_is_lost_while_it_is_asked_is_not_offered(ask: Ask, code: int) -> None:
+    found = ask(H100, f"fail nvmlDeviceGetEccMode {code} 0")
+    assert (found.state, [gpu.bus for gpu in found.gpus]) == ("present", ["00000000:02:00.0"])
+    assert "0000:01:00.0" in found.problem
+
+
 def test_a_slice_whose_name_is_not_told(ask: Ask) -> None:
     gpus = ask(MIG, "fail nvmlDeviceGetName 3 100", "fail nvmlDeviceGetName 3 102").gpus
     assert [gpu.mig for gpu in gpus] == ["3g.40gb", "2g.20gb", "1g.10gb"]
