@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "name": "small-24b",
+    "repository": "mistralai/Voxtral-Small-24B-2507",
+    "revision": "a" * 40,
+    "files": [{"path": "consolidated.safetensors", "size": 48_000_000_000, "sha256": "0" * 64}],
+}
 
 
 @pytest.fixture
 def play(tmp_path: Path):
     """``play("preflight", overrides={…})`` → return code, events. Everything would go below ``tmp_path/h``."""
 
-    def run(playbook: str, *options: str, **variables):
+    def run(playbook: str, *options: str, inventory: Path = ROOT / "inventory" / "local", **variables):
         home = tmp_path / "h"
         names = {"models": "models", "config": "config", "state": "state", "cache": "cache", "runtime": "run"}
         layout = {"scope": "user", "home": str(home), **{key: str(home / name) for key, name in names.items()}}
@@ -31,7 +37,7 @@ def play(tmp_path: Path):
         environment |= {"XDG_CACHE_HOME": str(tmp_path / "xdg"), "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp")}
         environment.pop("VOXTRAL_PROGRESS", None)
         command = [sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / f"{playbook}.yml")]
-        command += ["-i", str(ROOT / "inventory" / "local"), "-e", json.dumps({**extra, **variables}), *options]
+        command += ["-i", str(inventory), "-e", json.dumps({**extra, **variables}), *options]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
         events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         assert events, done.stderr
@@ -71,6 +77,35 @@ def test_a_port_in_use_is_refused_with_its_holder_and_the_cure(play):
     assert code != 0
     assert f"port {port} is held by process {os.getpid()}" in failure(events)["msg"]
     assert "take another port" in failure(events)["hint"]
+
+
+def test_every_host_is_looked_at_and_told_everything_that_stands_in_its_way(play, tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        hosts = {
+            "good": {"voxtral_hardware_overrides": {"port": free_port()}},
+            "busy": {"voxtral_hardware_overrides": {"port": listener.getsockname()[1]}},
+            # The host has no GPU, so there is no plan; what else is wrong is said all the same.
+            "wants": {"voxtral_hardware_overrides": {"model": "small-24b"}},
+        }
+        for name, variables in hosts.items():
+            variables["ansible_connection"] = "local"
+            variables["ansible_python_interpreter"] = sys.executable
+            if name == "wants":
+                variables["voxtral_release"] = {"engine": "0.32.0", "models": [SMALL]}
+        inventory = tmp_path / "hosts.yml"
+        inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+        code, events = play("preflight", inventory=inventory)
+    assert code != 0
+    failed = {event["host"]: event["result"] for event in events if event["event"] == "failed"}
+    assert set(failed) == {"busy", "wants"}
+    assert failed["busy"]["msg"].startswith("port: port ")
+    assert failed["wants"]["msg"].startswith("plan: ")
+    assert "small-24b" in failed["wants"]["msg"]
+    checks = {finding["check"] for finding in failed["wants"]["voxtral_hardware_findings"]}
+    assert {"system", "python", "shm", "rights", "certificates", "plan"} <= checks
+    assert not (tmp_path / "h").exists()
 
 
 @pytest.mark.parametrize(

@@ -88,13 +88,11 @@ def choose_build(profile: Profile, engine: str, *, accelerator: bool) -> EngineB
         raise ConfigurationError(
             f"no engine {engine} is locked for {where}", hint=f"known engines: {known}", engine=engine
         )
-    if accelerator and profile.accelerators.state != "present":
-        raise _without_gpu(profile)
     architecture = profile.cpu.architecture
     made = [row for row in rows if architecture in row.locks]
     if not made:
         raise _other_processor(rows, architecture)
-    obstacles = []
+    in_the_way = []
     for row in made:
         found = obstacle(profile, row)
         if found is None:
@@ -105,13 +103,13 @@ def choose_build(profile: Profile, engine: str, *, accelerator: bool) -> EngineB
                 python=row.python,
                 reason=_reason(profile, row, made),
             )
-        obstacles.append(found)
+        in_the_way.append(found)
     # The oldest build asks least of a host: mending what stands in its way is the smallest change.
-    raise obstacles[-1]
+    raise in_the_way[-1]
 
 
 def obstacle(profile: Profile, row: Requirements) -> HostError | None:
-    """Say what keeps this host from running a build, first what no upgrade mends; None where nothing does."""
+    """Say the first thing that keeps this host from running a build; None where nothing does."""
     return next((found for found in obstacles(profile, row).values() if found), None)
 
 
@@ -121,7 +119,9 @@ def obstacles(profile: Profile, row: Requirements) -> dict[str, HostError | None
     lock, glibc = row.locks.get(profile.cpu.architecture), profile.system.glibc
     if lock is None:
         return {"architecture": _other_processor([row], profile.cpu.architecture)}
-    if row.driver:
+    if row.driver and profile.accelerators.state != "present":
+        checks["gpu"] = _without_gpu(profile)
+    elif row.driver:
         usable = any(gpu.compute_capability >= row.capability for gpu in profile.accelerators.gpus)
         checks["capability"] = None if usable else _old_gpu(profile, row)
         checks["driver"] = None if driver_release(profile) >= row.driver else _old_driver(profile, row)
@@ -174,8 +174,6 @@ def _other_processor(rows: list[Requirements], architecture: str) -> HostError:
 
 
 def _old_gpu(profile: Profile, row: Requirements) -> HostError:
-    if not profile.accelerators.gpus:
-        return _without_gpu(profile)
     newest = max(profile.accelerators.gpus, key=lambda gpu: gpu.compute_capability)
     have, need = (".".join(map(str, pair)) for pair in (newest.compute_capability, row.capability))
     return HostError(

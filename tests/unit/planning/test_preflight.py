@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.unit.planning.hosts import gpu, host, pinned, release
-from voxtral_ops.hardware.profile import Directory, Interpreter, Listener, Profile
+from voxtral_ops.errors import HostError
+from voxtral_ops.hardware.profile import Directory, GpuProcess, Interpreter, Listener, Profile
 from voxtral_ops.paths import Layout
-from voxtral_ops.planning import Finding, make_plan, preflight
+from voxtral_ops.planning import Finding, Plan, make_plan, preflight
 from voxtral_ops.planning.builds import requirements
 
 ROOT = Path("/srv")
@@ -83,12 +84,110 @@ def test_a_gpu_engine_needs_a_compiler() -> None:
     assert "python3-dev" in found.hint
 
 
-def test_a_gpu_that_somebody_else_fills() -> None:
+def filled(*processes: GpuProcess) -> Profile:
     profile = ready("4090")
-    busy = profile.accelerators.model_copy(update={"gpus": (gpu("4090", used=10 << 30),)})
-    found = findings(profile.model_copy(update={"accelerators": busy}))["gpu memory"]
+    card = gpu("4090", used=10 << 30).model_copy(update={"processes": processes})
+    return profile.model_copy(update={"accelerators": profile.accelerators.model_copy(update={"gpus": (card,)})})
+
+
+def test_who_fills_a_gpu_is_named_the_largest_first() -> None:
+    small = GpuProcess(pid=7, command="Xorg", memory=1 << 28)
+    large = GpuProcess(pid=48211, command="python3 train.py", memory=9 << 30)
+    found = findings(filled(small, large))["gpu memory"]
+    assert not found.ok
+    assert "process 48211 (python3 train.py, 9.0 GiB), process 7 (Xorg" in found.detail
+    assert "kill 48211 7" in found.hint
+
+
+def test_who_fills_a_gpu_may_not_be_seen_from_here() -> None:
+    found = findings(filled())["gpu memory"]
     assert not found.ok
     assert "nvidia-smi" in found.hint
+
+
+def test_what_the_driver_keeps_is_not_free() -> None:
+    profile = ready("h100")
+    plan = make_plan(profile, release())
+    card = profile.accelerators.gpus[0]
+    full = card.model_copy(update={"memory_reserved": card.memory_total - plan.instances[0].memory.total + 1})
+    kept = profile.accelerators.model_copy(update={"gpus": (full,)})
+    found = preflight(profile.model_copy(update={"accelerators": kept}), plan, LAYOUT)
+    assert [each.check for each in found if not each.ok] == ["gpu memory"]
+
+
+def two_instances(profile: Profile, **changes: Any) -> Plan:
+    plan = make_plan(profile, release())
+    second = plan.instances[0].model_copy(update={"name": "second", "port": 8001, **changes})
+    return plan.model_copy(update={"instances": (*plan.instances, second)})
+
+
+def test_instances_on_one_gpu_need_their_memory_together() -> None:
+    profile = ready("h100")
+    found = {each.check: each for each in preflight(profile, two_instances(profile), LAYOUT)}
+    assert not found["gpu memory"].ok
+    beside = ready("h100", "h100")
+    found = {each.check: each for each in preflight(beside, two_instances(beside, gpus=(1,)), LAYOUT)}
+    assert [each for each in found.values() if not each.ok] == []
+
+
+def test_instances_on_one_port() -> None:
+    profile = ready("h100", "h100")
+    found = preflight(profile, two_instances(profile, gpus=(1,), port=8000), LAYOUT)
+    assert ["would both listen on port 8000" in each.detail for each in found if not each.ok] == [True]
+
+
+def test_two_instances_of_one_model_share_its_files() -> None:
+    profile = ready("h100", "h100")
+    needed = [
+        next(each.detail for each in preflight(profile, plan, LAYOUT) if each.check == "disk")
+        for plan in (make_plan(profile, release()), two_instances(profile, gpus=(1,)))
+    ]
+    assert needed[0] == needed[1]
+
+
+@pytest.mark.parametrize(
+    ("check", "driver", "glibc", "cure"),
+    [("driver", "570.1", "2.36", "580 or newer"), ("glibc", "580.1", "2.17", "Debian 12")],
+)
+def test_a_plan_that_this_host_cannot_run(check: str, driver: str, glibc: str, cure: str) -> None:
+    plan = make_plan(ready("h100"), release())
+    profile = ready("h100", driver=driver)
+    profile = profile.model_copy(update={"system": profile.system.model_copy(update={"glibc": glibc})})
+    bad = [each for each in preflight(profile, plan, LAYOUT) if not each.ok]
+    assert [each.check for each in bad] == [check]
+    assert cure in bad[0].hint
+
+
+def test_a_plan_for_a_gpu_on_a_host_without() -> None:
+    bad = [each.check for each in preflight(ready(), make_plan(ready("h100"), release()), LAYOUT) if not each.ok]
+    assert bad == ["gpu"]
+
+
+def test_an_engine_that_does_not_serve_the_model() -> None:
+    plan = make_plan(ready("h100"), release("small-24b"))
+    found = {each.check: each for each in preflight(ready("h100"), plan.model_copy(update={"build": "cpu"}), LAYOUT)}
+    assert "does not serve small-24b" in found["engine"].detail
+    assert "nano" in found["engine"].hint
+
+
+def test_the_engines_python_is_fetched_where_it_is_missing() -> None:
+    newer = (Interpreter(path="/usr/bin/python3.13", version="3.13.1", venv=True),)
+    assert "3.11" in findings(ready(interpreters=newer))["engine python"].detail
+
+
+def test_some_gpus_that_work_are_enough() -> None:
+    profile = ready("h100")
+    lost = profile.accelerators.model_copy(update={"problem": "GPU 3 is lost", "hint": "reboot"})
+    found = findings(profile.model_copy(update={"accelerators": lost}))["gpu"]
+    assert found.ok
+    assert "GPU 3 is lost" in found.detail
+
+
+def test_without_a_plan_the_rest_is_still_said() -> None:
+    refusal = HostError("no GPU", hint="add one")
+    bad = [each for each in preflight(ready(shm_total=64 << 20), None, LAYOUT, refusal) if not each.ok]
+    assert [each.check for each in bad] == ["shm", "plan"]
+    assert bad[1].hint == "add one"
 
 
 def test_one_file_system_is_counted_once_for_both() -> None:

@@ -30,6 +30,17 @@ CURABLE = {"python", "libnuma", "compiler", "certificates"}
 OURS = {"port", "memory", "gpu memory"}
 
 
+def failure(bad: list) -> dict:
+    """Every bad finding and its cure; numbered where there are several, so that it shows which cure is for which."""
+    numbers = [f"({number}) " for number in range(1, len(bad) + 1)] if len(bad) > 1 else [""]
+    marked = list(zip(numbers, bad, strict=True))
+    return {
+        "failed": True,
+        "msg": "; ".join(f"{number}{finding.check}: {finding.detail}" for number, finding in marked),
+        "hint": "; ".join(f"{number}{finding.hint}" for number, finding in marked if finding.hint),
+    }
+
+
 class ActionModule(ActionBase):
     """Reads only, so it does the same in check mode. What it brought to the host it takes away again."""
 
@@ -108,14 +119,7 @@ class ActionModule(ActionBase):
         bad = [finding for finding in findings if not finding.ok and finding.check not in passed_over]
         if any(finding.check in OURS for finding in bad) and profile.system.init == "systemd" and self._serves():
             bad = [finding for finding in bad if finding.check not in OURS]
-        if not bad:
-            return found
-        numbers = [f"({number}) " for number in range(1, len(bad) + 1)] if len(bad) > 1 else [""]
-        marked = list(zip(numbers, bad, strict=True))
-        found["failed"] = True
-        found["msg"] = "; ".join(f"{number}{finding.check}: {finding.detail}" for number, finding in marked)
-        found["hint"] = "; ".join(f"{number}{finding.hint}" for number, finding in marked if finding.hint)
-        return found
+        return {**found, **failure(bad)} if bad else found
 
     def _serves(self) -> bool:
         # Where even root may not look into other processes (containers) nobody shows that the port is held by ours.
