@@ -51,6 +51,8 @@ def take(
     Raises HostError as it comes: this host's disk is not a seed's fault. A single place's error is raised as it is;
     where several failed, a NetworkError names each of them and why.
     """
+    if not places:
+        raise ConfigurationError(f"nobody said where {model.name} is to be had", hint="name a directory, or a seed")
     failures = []
     for place in places:
         source = place_source(place, model)

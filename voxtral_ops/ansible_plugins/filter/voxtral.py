@@ -95,6 +95,18 @@ def voxtral_id(text_path: str) -> str:
     return hashlib.sha256(Path(text_path).read_bytes()).hexdigest()[:8]
 
 
+def voxtral_seeds(urls: list, mine: str) -> list:
+    """Which hosts to take weights from, best first: a tree, so that the first host does not have to serve them all.
+
+    Hosts are served in their order, so those with half one's place have theirs already; the last resort is the first.
+    """
+    place, seeds = urls.index(mine), []
+    while place:
+        place //= 2
+        seeds.append(urls[place])
+    return seeds
+
+
 def voxtral_release_tree(  # noqa: PLR0913, PLR0917 - a filter has positions only
     raw_plan: dict, models: list, templates: str, layout: dict, engine: str, toolkit: str
 ) -> dict:
@@ -167,6 +179,7 @@ class FilterModule:
             voxtral_interpreter,
             voxtral_packages,
             voxtral_id,
+            voxtral_seeds,
             voxtral_release_tree,
             voxtral_units,
             voxtral_unit_instances,

@@ -127,7 +127,6 @@ ARGUMENTS = {
     "serve_idle": {"type": "int", "default": 120},
 }
 NEEDED = [
-    ("strategy", "seed", ["seeds"]),
     ("strategy", "bundle", ["source"]),
     ("strategy", "path", ["source"]),
     ("state", "absent", ["layout"]),
