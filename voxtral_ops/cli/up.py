@@ -149,7 +149,8 @@ def _decisions(plan: Mapping[str, Any]) -> list[str]:
     for instance in plan["instances"]:
         memory = instance["memory"]
         lines.append(f"model: {instance['model']}, {instance['reasons'].get('model', '')}")
-        lines.append(f"memory: {memory['total'] / 2**30:.1f} GiB of {memory['limit'] / 2**30:.1f} GiB")
+        taken = sum(memory[part] for part in ("weights", "kv_cache", "encoder", "graphs", "runtime"))
+        lines.append(f"memory: {taken / 2**30:.1f} GiB of {memory['limit'] / 2**30:.1f} GiB")
     return [*lines, *(f"note: {warning}" for warning in plan.get("warnings", ()))]
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from voxtral_ops.catalog import CatalogModel, catalog_model
 from voxtral_ops.errors import ConfigurationError
-from voxtral_ops.planning.memory import Wishes
-from voxtral_ops.planning.plan import Setting
+from voxtral_ops.planning.fit import Wishes
+from voxtral_ops.planning.plan import Goal, Setting
 
 FORBIDDEN = {
     "api-key": "a plan is readable by everybody on the host: give keys to the server through its credentials",
     "config": "the plan is the configuration",
-    "model": "use the plan's own `model`",
+    "model": "use the plan's own `models`",
     "host": "the server listens on this machine only; the edge is the door for others",
     "port": "use the plan's own `port`",
     "served-model-name": "clients know the model by its repository's name",
@@ -22,6 +25,8 @@ FORBIDDEN = {
     "enable-scale-out": "it opens routes that no key guards",
 }
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+"""As vLLM reads them (utils/argparse_utils.py, human_readable_int)."""
 
 
 class PlanOverrides(BaseModel):
@@ -29,30 +34,61 @@ class PlanOverrides(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str | None = None
+    goal: Goal = "balanced"
+    models: tuple[str, ...] = ()
+    """What to serve of the release; all that fit, where it is empty."""
     port: int | None = Field(default=None, ge=1, le=65535)
+    """Of the first instance; the next ones follow."""
     arguments: dict[str, Setting] = {}
-    """vLLM's long options without dashes."""
+    """vLLM's long options without dashes; ``mini-3b:max-model-len`` is for that model alone."""
     environment: dict[str, str] = {}
+    force: bool = False
+    """Take what the arithmetic refuses, with a warning in the plan."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_model(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and raw.get("model") and not raw.get("models"):
+            return {**{key: raw[key] for key in raw if key != "model"}, "models": (raw["model"],)}
+        return raw
+
+    def arguments_of(self, model: CatalogModel) -> dict[str, Setting]:
+        """Collect the options for one model; its own go before those for all."""
+        own = {name.partition(":")[2]: value for name, value in self.arguments.items() if self._names(name, model)}
+        return {name: value for name, value in self.arguments.items() if ":" not in name} | own
+
+    @staticmethod
+    def _names(option: str, model: CatalogModel) -> bool:
+        return ":" in option and catalog_model(option.partition(":")[0]).name == model.name
 
 
-def check_overrides(overrides: PlanOverrides) -> Wishes:
-    """Refuse what cannot be meant and return the wishes that change the arithmetic."""
+def check_overrides(overrides: PlanOverrides) -> None:
+    """Refuse what cannot be meant and what must not be, forced or not."""
     for name, value in overrides.arguments.items():
         _check_argument(name, value)
     for name, text in overrides.environment.items():
         _check_variable(name, text)
-    quantization = overrides.arguments.get("quantization")
+
+
+def wishes_of(overrides: PlanOverrides, model: CatalogModel) -> Wishes:
+    """Collect what changes the arithmetic for one model. Raises ConfigurationError for what is no number."""
+    arguments = overrides.arguments_of(model)
+    quantization = arguments.get("quantization")
     return Wishes(
-        context=_whole(overrides, "max-model-len"),
-        utilisation=_share(overrides, "gpu-memory-utilization"),
-        precision="fp8" if quantization == "fp8" else None,
-        tensor_parallel=_whole(overrides, "tensor-parallel-size"),
-        batch=_whole(overrides, "max-num-batched-tokens"),
+        context=_whole(arguments, "max-model-len"),
+        utilisation=_share(arguments, "gpu-memory-utilization"),
+        precision={"fp8": "fp8", "none": "16-bit", None: None}.get(quantization),  # type: ignore[arg-type]
+        parallel=_whole(arguments, "tensor-parallel-size"),
+        batch=_whole(arguments, "max-num-batched-tokens"),
+        seqs=_whole(arguments, "max-num-seqs"),
+        cache=_whole(arguments, "kv-cache-memory-bytes"),
     )
 
 
-def _check_argument(name: str, value: Setting) -> None:
+def _check_argument(spelt: str, value: Setting) -> None:
+    model, colon, name = spelt.rpartition(":")
+    if colon:
+        catalog_model(model)
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ConfigurationError(
             f"{name!r} is not the name of an option",
@@ -82,17 +118,19 @@ def _check_variable(name: str, value: str) -> None:
         )
 
 
-def _whole(overrides: PlanOverrides, name: str) -> int | None:
-    value = overrides.arguments.get(name)
+def _whole(arguments: Mapping[str, Setting], name: str) -> int | None:
+    value: Any = arguments.get(name)
     if value is None:
         return None
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d+)([kmgKMG]?)", value)):
+        value = int(found[1]) * UNITS.get(found[2], 1)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}", argument=name)
     return value
 
 
-def _share(overrides: PlanOverrides, name: str) -> float | None:
-    value = overrides.arguments.get(name)
+def _share(arguments: Mapping[str, Setting], name: str) -> float | None:
+    value = arguments.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:

@@ -1,0 +1,33 @@
+"""The options of each engine's command line, as its own parser lists them; and what a misspelt one was meant to be."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+
+from voxtral_ops.catalog import DATA
+from voxtral_ops.errors import ConfigurationError
+
+
+@cache
+def known_options(version: str) -> frozenset[str]:
+    """List the long options of ``vllm serve`` of that version, without dashes. Empty where no list was made.
+
+    ``tools/engine_options.py`` makes the lists.
+    """
+    path = DATA / "options" / f"{version}.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return frozenset(line.removeprefix("--") for line in lines if line.startswith("--"))
+
+
+def unknown_option(name: str, version: str) -> ConfigurationError | None:
+    """Say that vLLM has no such option, and which one may be meant; None where it has it."""
+    known = known_options(version)
+    if not known or name in known:
+        return None
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return ConfigurationError(
+        f"vLLM {version} has no option {name}",
+        hint=f"did you mean {close[0]}?" if close else "voxtral_ops/data/options lists them all",
+        argument=name,
+    )
