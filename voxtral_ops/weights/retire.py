@@ -6,6 +6,7 @@ what a crash left under such a name is removed by the next run.
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import time
@@ -311,10 +312,13 @@ def remove_held(root: Path, held: Held) -> None:
         with alone(directory):  # whose lock goes with it, so that there is nothing more to do for an old one
             if held.kind != "lock":
                 _discard(held.path, directory)
-    except (PermissionError, FileNotFoundError) as error:
+    except HostError:
+        raise
+    except OSError as error:
+        denied = error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}
         raise HostError(
             f"{error.filename or held.path} cannot be removed: {error.strerror}",
-            hint="run as the owner of the models directory, or as root",
+            hint="run as the owner of the models directory, or as root" if denied else "look at the disk, then again",
             path=held.path,
         ) from error
     _remove_empty(directory.parent, root)
