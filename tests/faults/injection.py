@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.faults.scenarios import SCENARIOS, Scenario, release_module
+from tests.faults.scenarios import SCENARIOS, Scenario, command, release_module
 from tests.faults.small import listing
 from tests.faults.tracing import KINDS, Ended, Fault, forked, places
 
@@ -18,6 +18,7 @@ NEEDED = (
     "ansible.module_utils.basic",
     "ansible.module_utils.testing",
     "huggingface_hub.hf_api",
+    "httpx2",
     "voxtral_ops.cli.main",
     "voxtral_ops.cli.output",
     "voxtral_ops.cli.release",
@@ -41,6 +42,7 @@ def scratch() -> Path:
     for name in NEEDED:
         importlib.import_module(name)
     release_module()
+    command("weights", "list", "--models", "/nonexistent")
     root = os.environ["VOXTRAL_FAULTS_SCRATCH"]
     return Path(tempfile.mkdtemp(dir=root))
 
@@ -74,8 +76,6 @@ def undisturbed(name: str) -> tuple[Ended, frozenset[str]]:
     ended = forked(lambda: scenario.run(root), log=scratch() / "trace")
     if ended.answer != "done" or scenario.reached(root) or scenario.holds(root):
         raise RuntimeError(f"{name} fails even when nobody disturbs it: {ended.answer} {scenario.reached(root)}")
-    if scenario.tidy is not None:
-        forked(lambda: scenario.tidy(root))
     return ended, listing(root)
 
 
@@ -104,8 +104,6 @@ def inject(name: str, fault: Fault) -> Verdict:
     if again.answer != "done":
         wrong.append(f"the next run did not converge: {again.answer}")
     wrong += [f"after the next run: {words}" for words in [*scenario.holds(root), *scenario.reached(root)]]
-    if scenario.tidy is not None:
-        forked(lambda: scenario.tidy(root))
     left = listing(root) ^ clean
     if left:
         wrong.append(f"left over or missing: {', '.join(sorted(left))}")

@@ -64,7 +64,7 @@ def files_below(folder: Path) -> list[Path]:
 
 def _ours_strays(home: Path) -> list[Path]:
     place = home / "models" / REPOSITORY / FIRST
-    locks = [path for path in files_below(home) if path.name.endswith(".lock") and path.stat().st_size == 0]
+    locks = [path for path in files_below(home) if path.name.endswith(".lock") and path.stat().st_size < 500]
     return [path for path in files_below(home / "models") if not path.is_relative_to(place) and path not in locks]
 
 

@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tests.faults.small import BIG, FIRST, NAME, SECOND, contents, model_of, unproven, write_release
+from tests.faults.small import BIG, FIRST, NAME, REPOSITORY, SECOND, contents, model_of, unproven, write_release
 from tests.faults.tracing import Fault, forked, places
 
 Run = Callable[[Path], str]
@@ -32,8 +32,6 @@ class Scenario:
     """What is wrong; asked after the fault, and after it was run again."""
     reached: Callable[[Path], list[str]]
     """What is missing once it said that it is done."""
-    tidy: Run | None = None
-    """Takes away what interrupted runs left, where running again need not."""
 
 
 def command(*words: str) -> str:
@@ -133,6 +131,63 @@ def interrupted(first: Run) -> Callable[[Path], None]:
             raise RuntimeError("the preparation was not killed")
 
     return prepare
+
+
+def bundled(suffix: str) -> Callable[[Path], None]:
+    """A bundle of the first revision, made on another machine."""
+
+    def prepare(root: Path) -> None:
+        releases(root)
+        elsewhere, release = root.with_name("elsewhere"), str(root / "a.json")
+        shutil.rmtree(elsewhere, ignore_errors=True)
+        folder = str(root / "carried-a")
+        must(command("weights", "fetch", NAME, "--release", release, "--models", str(elsewhere), "--from", folder))
+        target = str(root / f"site{suffix}")
+        must(command("weights", "export", target, "--release", release, "--models", str(elsewhere)))
+
+    return prepare
+
+
+def bring(suffix: str) -> Run:
+    """``weights import`` of that bundle."""
+
+    def run(root: Path) -> str:
+        words = ["--release", str(root / "a.json"), "--models", str(root / "models")]
+        return command("weights", "import", str(root / f"site{suffix}"), *words)
+
+    return run
+
+
+def crowded(root: Path) -> None:
+    """Two revisions, of which a release needs the first, and what killed runs left of others."""
+    installed(root)
+    must(fetch(SECOND, "--from", f"{root}/carried-b")(root))
+    plan = {"instances": [{"repository": REPOSITORY, "revision": FIRST}]}
+    place = root / "home" / "releases" / "one"
+    place.mkdir(parents=True)
+    (place / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    for kind in ("partial", "old", "trash"):
+        left = root / "models" / REPOSITORY / f".{'c' * 40}.{kind}"
+        (left / "deep").mkdir(parents=True)
+        (left / "deep" / BIG).write_bytes(bytes(100_000))
+
+
+def collect(root: Path) -> str:
+    """``weights gc``."""
+    words = ["--grace", "0", "--home", str(root / "home"), "--models", str(root / "models")]
+    return command("weights", "gc", *words)
+
+
+def collected(root: Path) -> list[str]:
+    """What a release needs is there; the rest is gone."""
+    place = root / "models" / REPOSITORY
+    names = {path.name for path in place.iterdir() if not path.name.endswith(".lock")}
+    return has(FIRST)(root) + [f"{name} is still there" for name in sorted(names - {FIRST})]
+
+
+def kept(root: Path) -> list[str]:
+    """The model that a release needs is there at every moment, and nothing half is."""
+    return proven(root) + has(FIRST)(root)
 
 
 # ---------------------------------------------------------------------------------------------------- switch
@@ -243,6 +298,9 @@ SCENARIOS = (
     Scenario("fetch: after a kill", interrupted(fetch(SECOND)), fetch(SECOND), proven, has(FIRST, SECOND)),
     Scenario("fetch: mending", damaged, fetch(FIRST), lambda root: [], has(FIRST)),
     Scenario("import: a folder", releases, fetch(FIRST, "--from", "ROOT/carried-a"), proven, has(FIRST)),
+    Scenario("import: a bundle", bundled(".tar"), bring(".tar"), proven, has(FIRST)),
+    Scenario("import: a bundle's folder", bundled(""), bring(""), proven, has(FIRST)),
+    Scenario("gc", crowded, collect, kept, collected),
     Scenario("switch: the first release", nothing, switch("one"), whole, serves("one")),
     Scenario("switch: the next release", switched, switch("two"), whole, serves("two")),
     Scenario("switch: going back", both, switch("one"), whole, serves("one")),

@@ -16,7 +16,6 @@ NAME = "mini-3b"
 REPOSITORY = catalog_model(NAME).repository
 BIG = "consolidated.safetensors"
 FIRST, SECOND = "a" * 40, "b" * 40
-LOCKS = (".lock",)
 
 
 @cache
@@ -80,6 +79,6 @@ def _look(directory: Path) -> list[str]:
 
 
 def listing(root: Path) -> frozenset[str]:
-    """Everything below, by name, except locks, which are empty and stay."""
-    names = (path for path in root.rglob("*") if not (path.name.endswith(LOCKS) and path.stat().st_size == 0))
+    """Everything below, by name, except locks: a line or nothing, and they stay."""
+    names = (path for path in root.rglob("*") if not (path.name.endswith(".lock") and path.stat().st_size < 500))
     return frozenset(path.relative_to(root).as_posix() for path in names)

@@ -15,7 +15,7 @@ from tests.faults.campaign import Campaign, campaign, summary
 from tests.faults.scenarios import SCENARIOS
 
 FULL = os.environ.get("VOXTRAL_TEST_FULL") == "1"
-SAMPLE = 60
+SAMPLE = 45
 
 
 @pytest.fixture(scope="module")
