@@ -240,15 +240,9 @@ def cache_layers(config: Any) -> dict[str, Any]:
     layers = {f"language.{index}": layer for index in range(model.get_num_layers(parallel))}
     audio = model.hf_config.audio_config
     if audio.is_causal:
-        # Realtime's encoder keeps a cache too: several frames in the place of one token.
-        encoder = kinds.SlidingWindowSpec(
-            block_size=block,
-            num_kv_heads=audio.encoder_attention_heads // parallel.tensor_parallel_size,
-            head_size=audio.encoder_head_dim,
-            dtype=dtype,
-            sliding_window=-(-audio.sliding_window // audio.block_pool_size) + 1,
-            tokens_per_state=Fraction(1, audio.block_pool_size),
-        )
+        heads = audio.encoder_attention_heads // parallel.tensor_parallel_size
+        shared = {"block_size": block, "head_size": audio.encoder_head_dim, "dtype": dtype}
+        encoder = kinds.SlidingWindowSpec(**shared, **_pooled(kinds, heads, audio))
         layers |= {f"encoder.{index}": encoder for index in range(audio.encoder_layers)}
     return layers
 
@@ -259,6 +253,18 @@ def _parser() -> tuple[Any, Any]:
     commands = parser.add_subparsers(required=False, dest="subparser")
     serve = import_module("vllm.entrypoints.cli.serve").ServeSubcommand().subparser_init(commands)
     return parser, serve
+
+
+def _pooled(kinds: Any, heads: int, audio: Any) -> dict[str, Any]:
+    """Realtime's encoder keeps a cache too, several of its frames in the place of one token."""
+    frames, window = audio.block_pool_size, audio.sliding_window
+    if "tokens_per_state" not in dir(kinds.AttentionSpec):
+        return {"num_kv_heads": heads * frames, "sliding_window": window}  # vLLM 0.19: a window of as many tokens
+    return {
+        "num_kv_heads": heads,
+        "sliding_window": -(-window // frames) + 1,
+        "tokens_per_state": Fraction(1, frames),
+    }
 
 
 def _find(name: str) -> Any:
@@ -343,6 +349,9 @@ def _pretended_gpus() -> Any:
         def num_compute_units(cls, device_id: int = 0) -> int:
             return 100
 
+    # vLLM 0.19 counts the devices by itself.
+    parallel: Any = import_module("vllm.config.parallel")
+    parallel.cuda_device_count_stateless = Pretended.device_count
     return Pretended
 
 
