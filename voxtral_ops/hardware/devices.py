@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from ctypes import byref
 from typing import Any
 
 Facts = dict[str, Any]
@@ -67,6 +68,15 @@ class Reader:
         except nvml.NVMLError:
             return False
         return bool(status == nvml.NVML_P2P_STATUS_OK)
+
+    def fabric(self, number: int) -> int | None:
+        """Give the state of this GPU's registration with the NVLink fabric; None where the driver does not know one."""
+        nvml, info = self.nvml, self.nvml.c_nvmlGpuFabricInfo_t()
+        try:
+            nvml.nvmlDeviceGetGpuFabricInfo(nvml.nvmlDeviceGetHandleByIndex(number), byref(info))
+        except nvml.NVMLError:
+            return None
+        return info.state or None  # 0: not supported
 
     def _maybe(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -47,6 +47,9 @@ _IN_CONTAINER = {
     999: "this container lost its devices: restart it",
 }
 
+# The beginnings of PCI classes: a display or 3D controller (not its sound device), and NVSwitch.
+_GPU, _SWITCH = "0x03", "0x0680"
+
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace").strip()
@@ -61,16 +64,15 @@ def traces(root: Path) -> list[str]:
     return found
 
 
-def _on_the_bus(root: Path, *, lent: bool = False) -> list[str]:
-    """List the addresses of NVIDIA's GPUs: those that are for this system, or those ``lent`` to virtual machines."""
+def _on_the_bus(root: Path, kind: str = _GPU, *, lent: bool = False) -> list[str]:
+    """List the addresses of NVIDIA's devices: those that are for this system, or those lent to virtual machines."""
     found = []
     for device in sorted((root / "sys/bus/pci/devices").glob("*")):
         try:
-            vendor, kind = _read(device / "vendor"), _read(device / "class")
+            ours = _read(device / "vendor") == "0x10de" and _read(device / "class").startswith(kind)
         except OSError:
             continue
-        gpu = vendor == "0x10de" and kind.startswith("0x03")  # a display or 3D controller, not its sound device
-        if gpu and ((device / "driver").resolve().name == "vfio-pci") is lent:
+        if ours and ((device / "driver").resolve().name == "vfio-pci") is lent:
             found.append(device.name)
     return found
 
@@ -146,6 +148,10 @@ def _devices(nvml: Any, signs: list[str], root: Path, container: str | None) -> 
         return _broken(f"the driver does not list its GPUs: {error}", _cure(error.value, container), **facts)
     reader = Reader(nvml, partial(_process, root, container))
     gpus, problems = _read_all(reader, count, container)
+    if sum(not gpu.get("mig") for gpu in gpus) > 1 and _waits_for_fabric(reader, count, root, container):
+        where = " on the host" if container else ""
+        hint = f"install nvidia-fabricmanager of exactly the driver's release{where} and start it (systemctl)"
+        return _broken("the GPUs wait for their NVLink switches: CUDA would not start (error 802)", hint, **facts)
     if gpus and not container:
         problems = _with_addresses(problems, _silent(gpus, root))
     if problems:
@@ -196,6 +202,28 @@ def _read_all(reader: Reader, count: int, container: str | None) -> tuple[list[F
         others = (other for other in whole if other != number)
         gpu["nvlink"] = [whole[other]["index"] for other in others if reader.linked(number, other)]
     return gpus, problems
+
+
+def _waits_for_fabric(reader: Reader, count: int, root: Path, container: str | None) -> bool:
+    """Say whether GPUs on NVSwitch are not ready, although each of them answers, because of the fabric manager."""
+    states = [reader.fabric(number) for number in range(count)]
+    if any(states):
+        nvml = reader.nvml
+        return any(
+            state in (nvml.NVML_GPU_FABRIC_STATE_NOT_STARTED, nvml.NVML_GPU_FABRIC_STATE_IN_PROGRESS)
+            for state in states
+        )
+    # Before Hopper the driver knows no state: see whether the manager runs, where its process could be seen.
+    if container or not _on_the_bus(root, _SWITCH) or not (root / "proc/1/comm").exists():
+        return False
+    return not any(_name(process) == "nv-fabricmanage" for process in (root / "proc").glob("[0-9]*"))
+
+
+def _name(process: Path) -> str:
+    try:
+        return _read(process / "comm")  # the kernel keeps 15 characters
+    except OSError:
+        return ""
 
 
 def _silent(gpus: list[Facts], root: Path) -> list[str]:

@@ -5,7 +5,8 @@
 A description (``<name>.nvml``) is what nvml.c reads, and lines for this module:
 
     machine server                 which of machines.toml surrounds the GPUs
-    traces pci module              what the kernel shows: pci once for each GPU; vfio, nouveau: who has them
+    traces pci module              what the kernel shows: pci once for each GPU; vfio, nouveau: who has them;
+                                   switch: an NVSwitch; init: pid 1; manager: the fabric manager runs
     library none                   no driver library; `damaged`: a file that is none
     kernel 575.57.08               the release of the loaded module, where it is not the library's
     process 0 4711 300 COMMAND     the process is in /proc, too
@@ -123,11 +124,12 @@ def make_root(description: str, root: Path) -> Path:
     if not words(description, "traces"):
         traces = ["module", *["pci"] * sum(int(line[0]) for line in words(description, "gpu"))]
     buses = [f"0000:{number + 1:02x}:00.0" for number in range(traces.count("pci"))]
-    for bus in buses:
+    classes = {**dict.fromkeys(buses, "0x030200"), **({"0000:c0:00.0": "0x068000"} if "switch" in traces else {})}
+    for bus, kind in classes.items():
         device = root / "sys/bus/pci/devices" / bus
         device.mkdir(parents=True)
         (device / "vendor").write_text("0x10de\n")
-        (device / "class").write_text("0x030200\n")
+        (device / "class").write_text(f"{kind}\n")
         if "vfio" in traces:
             (root / "sys/bus/pci/drivers/vfio-pci").mkdir(parents=True, exist_ok=True)
             (device / "driver").symlink_to(root / "sys/bus/pci/drivers/vfio-pci")
@@ -137,6 +139,10 @@ def make_root(description: str, root: Path) -> Path:
         release = (words(description, "kernel") or words(description, "driver") or [["580.95.05"]])[0][0]
         (root / "proc/driver/nvidia").mkdir(parents=True)
         (root / "proc/driver/nvidia/version").write_text(f"NVRM version: NVIDIA UNIX x86_64 Module  {release}  Tue\n")
+    for trace, (pid, name) in {"init": ("1", "systemd"), "manager": ("2100", "nv-fabricmanage")}.items():
+        if trace in traces:
+            (root / "proc" / pid).mkdir(parents=True)
+            (root / "proc" / pid / "comm").write_text(f"{name}\n")
     for _, pid, _, *command in words(description, "process"):
         (root / "proc" / pid).mkdir(parents=True)
         (root / "proc" / pid / "cmdline").write_text("\0".join(command) + "\0")

@@ -10,6 +10,7 @@
  *   bus 5120 2619                    width of the memory bus in bits, its highest clock in MHz
  *   power 700                        watts
  *   nvlink                           they are joined to each other
+ *   fabric 3                         registered with NVSwitch: 3 done, 2 in progress, 1 not started; 0 knows none
  *   slice 3g.40gb 40448 44           of the last of these GPUs: profile, MiB in all and used
  *   process 0 4711 30000 COMMAND     on this GPU (their number in the file): pid, MiB or -1 where it is not told
  *   fail FUNCTION CODE [GPU]         this function answers CODE (for this GPU only)
@@ -27,11 +28,12 @@ typedef unsigned long long wide;
 typedef struct {
     char name[96], uuid[96], profile[32];
     wide total, reserved, used;
-    int number, block, parent, major, minor, ecc, mig, width, clock, power, nvlink;
+    int number, block, parent, major, minor, ecc, mig, width, clock, power, nvlink, fabric;
 } gpu_t;
 typedef struct { unsigned version; wide total, reserved, free, used; } memory_v2_t;
 typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char address[32]; } pci_t;
 typedef struct { unsigned pid; wide used; unsigned gpu_instance, compute_instance; } process_t;
+typedef struct { unsigned char cluster[16]; int status; unsigned clique; unsigned char state; } fabric_t;
 typedef struct {
     unsigned processors, copy, decoder, encoder, jpeg, flow, gpu_slices, compute_slices;
     wide megabytes;
@@ -87,6 +89,7 @@ static void set(gpu_t *g, const char *line) {
     sscanf(line, "capability %d.%d", &g->major, &g->minor);
     sscanf(line, "bus %d %d", &g->width, &g->clock);
     sscanf(line, "power %d", &g->power);
+    sscanf(line, "fabric %d", &g->fabric);
     if (sscanf(line, "ecc %15s", word) == 1) g->ecc = mode(word);
     if (sscanf(line, "mig %15s", word) == 1) g->mig = mode(word);
     if (!strncmp(line, "nvlink", 6)) g->nvlink = 1;
@@ -179,6 +182,12 @@ int nvmlDeviceGetPowerManagementLimit(gpu_t *g, unsigned *out) {
 int nvmlDeviceGetP2PStatus(gpu_t *a, gpu_t *b, int index, int *out) { /* 2: NVLink; 0: yes, 5: not supported */
     WHOLE(a);
     *out = index == 2 && a->nvlink && a->block == b->block ? 0 : 5;
+    return 0;
+}
+int nvmlDeviceGetGpuFabricInfo(gpu_t *g, fabric_t *out) {
+    WHOLE(g);
+    memset(out, 0, sizeof *out);
+    out->state = g->fabric;
     return 0;
 }
 static int list(gpu_t *g, unsigned *count, process_t *out) {

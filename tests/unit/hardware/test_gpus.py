@@ -33,7 +33,7 @@ OPTIONAL = (
 )
 HARMLESS = (
     *("nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2", "nvmlDeviceGetP2PStatus", "nvmlShutdown"),
-    *("nvmlDeviceGetAttributes_v2", "nvmlDeviceGetMemoryInfo_v2"),
+    *("nvmlDeviceGetAttributes_v2", "nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetGpuFabricInfo"),
 )
 WHOLE = ("nvmlInitWithFlags", "nvmlDeviceGetCount_v2")
 CODES = (*range(1, 31), 999)
@@ -192,6 +192,23 @@ def test_a_container_does_not_name_a_stranger_with_the_same_number(
     (root / "proc/48211/fd/3").symlink_to("/dev/nvidia0")
     found = Accelerators.model_validate(drivers["good"].ask(root, "docker"))
     assert "train.py" in found.gpus[0].processes[0].command
+
+
+def test_one_gpu_alone_needs_no_fabric(ask: Ask) -> None:
+    assert ask("gpu 1 H100\nmemory 81559 516 1\ncapability 9.0\nfabric 2").state == "present"
+
+
+def test_hidden_processes_are_no_sign_of_a_missing_fabric_manager(ask: Ask) -> None:
+    description = (hosts.HOSTS / "a100-no-fabric-manager.nvml").read_text()
+    assert ask(description).state == "broken"
+    assert ask(description.replace(" init", "")).state == "present"
+    assert ask(description, container="docker").state == "present"
+
+
+def test_a_container_is_sent_to_its_host_for_the_fabric_manager(ask: Ask) -> None:
+    found = ask((hosts.HOSTS / "no-fabric-manager.nvml").read_text(), container="docker")
+    assert found.state == "broken"
+    assert "on the host" in found.hint
 
 
 def test_a_process_that_ended_meanwhile(ask: Ask) -> None:

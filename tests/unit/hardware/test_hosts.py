@@ -13,11 +13,13 @@ from voxtral_ops.hardware.profile import Gpu, Profile
 
 NAMES = hosts.names()
 BROKEN = {
+    "a100-no-fabric-manager": "nvidia-fabricmanager",
     "container-lost-devices": "restart it",
     "gpu-lost": "fell off the bus",
     "library-damaged": "does not load",
     "mig-without-slices": "nvidia-smi mig -cgi",
     "mismatch": "reboot",
+    "no-fabric-manager": "nvidia-fabricmanager",
     "no-permission": "group",
     "not-loaded": "modprobe nvidia",
     "nouveau": "blacklist nouveau",
