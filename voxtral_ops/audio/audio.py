@@ -86,8 +86,7 @@ class Audio:
 
         first, last = self._places(start, stop)
         factor = 10.0 ** (self.levels.gain / 20.0) / FULL
-        sound = np.multiply(self.pcm.read(first, last), np.float32(factor), dtype=np.float32)
-        return np.clip(sound, -1.0, 1.0, out=sound) if self.levels.gain > 0 else sound
+        return np.multiply(self.pcm.read(first, last), np.float32(factor), dtype=np.float32)
 
     @property
     def samples(self) -> NDArray[np.float32]:

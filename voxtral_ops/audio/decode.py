@@ -1,28 +1,31 @@
-"""Decode and resample as a stream with PyAV. Nothing is sized or looped by what a file says of itself."""
+"""Decode and resample as a stream, from one open file into another. Nothing is sized or looped by what a file claims.
+
+Runs in a process of its own (see worker.py), because a decoder may crash or hang on a file.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from voxtral_ops.audio.audio import RATE, Audio
 from voxtral_ops.audio.limits import AudioLimits
 from voxtral_ops.audio.loudness import Meter, pcm16
-from voxtral_ops.audio.source import Opened
-from voxtral_ops.audio.spool import InMemory
-from voxtral_ops.errors import AudioError
+from voxtral_ops.audio.quality import Levels
+from voxtral_ops.errors import AudioError, HostError
 
 if TYPE_CHECKING:
     import av
     import numpy as np
     from numpy.typing import NDArray
 
+RATE = 16_000
 # Demuxers that read one file and nothing else: no playlists, no network, no devices.
 FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,eac3,flac,flv,gsm,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,"
@@ -36,39 +39,96 @@ LARGEST_BLOCK = 1 << 26
 
 HINT = "play it to see whether it is whole; WAV, MP3, M4A, FLAC, OGG, Opus, WebM and AIFF are understood"
 
-
-@dataclass
-class _Sound:
-    """What has been decoded so far."""
-
-    blocks: list[NDArray[np.float32]]
-    samples: int = 0
-    packets: int = 0
-    damaged: int = 0
-    rate: int = 0
-    channels: int = 0
+BLOCK = 1 << 16
+"""Samples that are handled at once."""
+LONG = 1 << 18
+"""Bytes from which a file is worth decoding without a look at each packet."""
+ORDINARY = frozenset(
+    {"aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le"}
+)
+"""Codecs that give one frame of finite samples for one packet."""
 
 
-def decode(opened: Opened, limits: AudioLimits, target: float | None) -> Audio:
-    """All the sound of the first audio track. Raises AudioError, whatever PyAV raised."""
+@dataclass(frozen=True)
+class Job:
+    """One recording to decode."""
+
+    name: str
+    """For messages."""
+    limits: AudioLimits
+    loudness: float | None
+    """LUFS that it shall be brought to."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was found in a file; its samples are in the spool."""
+
+    container: str
+    codec: str
+    rate: int
+    channels: int
+    damaged: int
+    claimed: float | None
+    levels: Levels
+
+
+class _Sink:
+    """Where samples go: measured, then written. Knows when enough is enough."""
+
+    def __init__(self, job: Job, spool: int) -> None:
+        self.name, self.limits, self.spool = job.name, job.limits, spool
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        os.ftruncate(self.spool, 0)
+        os.lseek(self.spool, 0, os.SEEK_SET)
+        self.meter, self.samples = Meter(), 0
+
+    def add(self, pcm: NDArray[np.int16]) -> None:
+        self.samples += len(pcm)
+        if self.samples > self.limits.seconds * RATE:
+            raise AudioError(
+                f"{self.name} is longer than {self.limits.seconds:g} s",
+                hint="cut it into parts",
+                limit=self.limits.seconds,
+            )
+        self.meter.add(pcm)
+        data = memoryview(pcm).cast("B")
+        while data:
+            data = data[os.write(self.spool, data) :]
+
+
+def decode(job: Job, file: int, spool: int) -> Decoded:
+    """All the sound of the first audio track of the open ``file``. Raises AudioError, whatever PyAV raised."""
     import av  # noqa: PLC0415
 
     bound_allocations()
+    name, sink = job.name, _Sink(job, spool)
+    os.lseek(file, 0, os.SEEK_SET)
     try:
-        with av.open(
-            opened.stream,
-            mode="r",
-            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
-            io_open=_refuse,
-        ) as container:
-            return _decode(opened, container, limits, target)
+        with (
+            os.fdopen(os.dup(file), "rb") as stream,
+            av.open(
+                stream,
+                mode="r",
+                container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
+                io_open=_refuse,
+            ) as container,
+        ):
+            return _decode(file, container, sink, job.loudness)
     except (AudioError, TypeError, AttributeError, NameError):
         raise  # the latter are faults of ours: a recording is never blamed for them
     except MemoryError as error:
-        raise AudioError(f"{opened.name} needs more memory than there is", hint="cut it into parts") from error
+        raise AudioError(f"{name} needs more memory than there is", hint="cut it into parts") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise HostError(
+                f"there is no room for the samples of {name}", hint="free space, or name a folder in TMPDIR"
+            ) from error
         # PyAV is known to leak IndexError and UnicodeDecodeError beside its own errors.
-        raise AudioError(f"{opened.name} is not a readable recording: {_words(error)}", hint=HINT) from error
+        raise AudioError(f"{name} is not a readable recording: {_words(error)}", hint=HINT) from error
 
 
 @cache
@@ -85,50 +145,121 @@ def bound_allocations() -> bool:
     return bool(found)
 
 
-def _decode(opened: Opened, container: av.container.InputContainer, limits: AudioLimits, target: float | None) -> Audio:
+def _decode(file: int, container: av.container.InputContainer, sink: _Sink, target: float | None) -> Decoded:
+    stream = _track(container, sink.name)
+    context = stream.codec_context
+    damaged = 0
+    rate, channels = context.sample_rate or 0, context.channels or 0
+    if not (_is_ordinary(file, stream, sink) and _decode_whole(file, stream.index, sink)):
+        sink.clear()
+        damaged, rate, channels = _decode_packets(container, stream, sink)
+    if not sink.samples:
+        found = f"{damaged} damaged packets" if damaged else "no samples"
+        raise AudioError(f"{sink.name} ({context.name} in {container.format.name}) holds {found}", hint=HINT)
+    return Decoded(
+        container=container.format.name,
+        codec=context.name,
+        rate=rate,
+        channels=channels,
+        damaged=damaged,
+        claimed=round(container.duration / 1e6, 3) if container.duration else None,
+        levels=sink.meter.levels(target),
+    )
+
+
+def _track(container: av.container.InputContainer, name: str) -> Any:
     if not container.streams.audio:
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
-        raise AudioError(f"{opened.name} holds no sound, only {kinds}", hint="name a file with an audio track")
+        raise AudioError(f"{name} holds no sound, only {kinds}", hint="name a file with an audio track")
     stream = container.streams.audio[0]
     if stream.codec_context is None:
-        raise AudioError(f"{opened.name} is in a codec that nobody here knows", hint=HINT)
-    codec = stream.codec_context.name
-    sound = _Sound(blocks=[])
-    deadline = time.monotonic() + limits.wall_seconds
+        raise AudioError(f"{name} is in a codec that nobody here knows", hint=HINT)
+    return stream
+
+
+def _is_ordinary(file: int, stream: Any, sink: _Sink) -> bool:
+    """Whether it is long, in a codec without surprises, and claims nothing beyond the limits."""
+    context = stream.codec_context
+    return (
+        os.fstat(file).st_size >= LONG
+        and context.name in ORDINARY
+        and 1 <= (context.channels or 0) <= sink.limits.channels
+        and 1 <= (context.sample_rate or 0) <= sink.limits.rate
+    )
+
+
+def _decode_whole(file: int, track: int, sink: _Sink) -> bool:
+    """Let FFmpeg demux, decode and resample on its own: no Python for each packet. False when anything is odd."""
+    import av  # noqa: PLC0415
+
+    options = f"protocol_whitelist=file:format_whitelist={FORMATS}"
+    graph = av.filter.Graph()
+    try:
+        last = graph.add(
+            "amovie", filename=f"/proc/self/fd/{file}", stream_index=str(track), dec_threads="1", format_opts=options
+        )
+        for name, settings in (
+            ("aresample", f"{RATE}:out_chlayout=mono:osf=s16"),
+            ("asetnsamples", f"n={BLOCK}:p=0"),
+            ("abuffersink", None),
+        ):
+            following = graph.add(name, settings)
+            last.link_to(following)
+            last = following
+        graph.configure()
+        while True:
+            frame: Any = graph.pull()
+            sink.add(frame.to_ndarray()[0])
+    except EOFError:
+        return True
+    except av.error.FFmpegError:
+        return False
+
+
+def _decode_packets(container: av.container.InputContainer, stream: Any, sink: _Sink) -> tuple[int, int, int]:
+    """Packet by packet: what is damaged is left out and counted. Returns that count, the rate and the channels."""
+    tally = _Tally()
     resampler: Any = None
     shape: Any = None
-    for frame in _frames(container, stream, sound, opened.name, deadline):
+    rate = channels = 0
+    for frame in _frames(container, stream, tally):
         frame_shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if frame_shape != shape:
             # A stream may change its own format half way; a resampler may not.
-            _check_shape(opened.name, frame, limits)
-            _collect(sound, resampler.resample(None) if resampler else [], opened.name, limits)
+            _check_shape(sink.name, frame, sink.limits)
+            _collect(sink, resampler.resample(None) if resampler else [])
             resampler, shape = _resampler(), frame_shape
-            sound.rate = sound.rate or frame.sample_rate
-            sound.channels = sound.channels or frame.layout.nb_channels
+            rate, channels = rate or frame.sample_rate, channels or frame.layout.nb_channels
         frame.pts = None
-        _collect(sound, resampler.resample(frame), opened.name, limits)
-    _collect(sound, resampler.resample(None) if resampler else [], opened.name, limits)
-    return _finished(opened, container.format.name, codec, sound, target)
+        _collect(sink, resampler.resample(frame))
+    _collect(sink, resampler.resample(None) if resampler else [])
+    if tally.damaged > MOSTLY_DAMAGED * (tally.whole + tally.damaged):
+        raise AudioError(
+            f"{sink.name} is damaged: {tally.damaged} of {tally.whole + tally.damaged} packets cannot be decoded",
+            hint=HINT,
+        )
+    return tally.damaged, rate, channels
 
 
-def _frames(
-    container: av.container.InputContainer, stream: Any, sound: _Sound, name: str, deadline: float
-) -> Iterator[av.AudioFrame]:
+@dataclass
+class _Tally:
+    whole: int = 0
+    damaged: int = 0
+
+
+def _frames(container: av.container.InputContainer, stream: Any, tally: _Tally) -> Iterator[av.AudioFrame]:
     """Decoded frames; a damaged packet is counted and left out, as players do."""
     import av  # noqa: PLC0415
 
     packets = container.demux(stream)
     while True:
-        if time.monotonic() > deadline:
-            raise AudioError(f"{name} takes too long to decode", hint="convert it to WAV or FLAC first")
         try:
             packet = next(packets)
         except StopIteration:
             return
         except av.error.FFmpegError:
             # The container breaks off here; what came before is good.
-            sound.damaged += 1
+            tally.damaged += 1
             return
         try:
             frames = packet.decode()
@@ -136,9 +267,9 @@ def _frames(
             raise
         except av.error.FFmpegError:
             # Damaged AAC comes as "operation not permitted" and as unknown numbers, not only as invalid data.
-            sound.damaged += 1
+            tally.damaged += 1
             continue
-        sound.packets += 1
+        tally.whole += 1
         yield from frames
 
 
@@ -156,44 +287,14 @@ def _resampler() -> Any:
     return av.AudioResampler(format="flt", layout="mono", rate=RATE, frame_size=RATE)
 
 
-def _collect(sound: _Sound, frames: list[Any], name: str, limits: AudioLimits) -> None:
-    for frame in frames:
-        block = frame.to_ndarray()[0]
-        sound.blocks.append(block)
-        sound.samples += len(block)
-        if sound.samples > limits.seconds * RATE:
-            raise AudioError(
-                f"{name} is longer than {limits.seconds:g} s", hint="cut it into parts", limit=limits.seconds
-            )
-
-
-def _finished(opened: Opened, container: str, codec: str, sound: _Sound, target: float | None) -> Audio:
+def _collect(sink: _Sink, frames: list[Any]) -> None:
     import numpy as np  # noqa: PLC0415
 
-    if not sound.samples:
-        found = f"{sound.damaged} damaged packets" if sound.damaged else "no samples"
-        raise AudioError(f"{opened.name} ({codec} in {container}) holds {found}", hint=HINT)
-    if sound.damaged > MOSTLY_DAMAGED * (sound.packets + sound.damaged):
-        raise AudioError(
-            f"{opened.name} is damaged: {sound.damaged} of {sound.packets + sound.damaged} packets cannot be decoded",
-            hint=HINT,
-        )
-    samples = np.concatenate(sound.blocks)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{opened.name} holds samples that are not numbers", hint="export it again as 16 bit PCM")
-    meter, pcm = Meter(), pcm16(samples)
-    meter.add(pcm)
-    return Audio(
-        pcm=InMemory(pcm.tobytes()),
-        levels=meter.levels(target),
-        source=opened.name,
-        container=container,
-        codec=codec,
-        rate=sound.rate,
-        channels=sound.channels,
-        sha256=opened.sha256,
-        damaged=sound.damaged,
-    )
+    for frame in frames:
+        block = frame.to_ndarray()[0]
+        if not np.isfinite(block).all():
+            raise AudioError(f"{sink.name} holds samples that are not numbers", hint="export it again as 16 bit PCM")
+        sink.add(pcm16(block))
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:

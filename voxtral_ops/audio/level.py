@@ -90,7 +90,7 @@ def _spans(loud: NDArray[np.bool_], seconds: float) -> tuple[Span, ...]:
     """Frames to spans: short pauses are bridged, clicks left out, a margin kept on both sides."""
     import numpy as np  # noqa: PLC0415
 
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]])))
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]]))).tolist()
     merged: list[list[float]] = []
     for start, stop in zip(edges[::2] * FRAME, edges[1::2] * FRAME, strict=True):
         if merged and start - merged[-1][1] < _SHORTEST_PAUSE:

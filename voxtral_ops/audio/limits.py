@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class AudioLimits:
-    """Upper bounds for one recording. Two hours of samples take 460 MB of memory."""
+    """Upper bounds for one recording. An hour takes 115 MB of the spool, and no more memory than a minute."""
 
-    bytes: int = 1 << 30
+    bytes: int = 4 << 30
     """Of the file as it is."""
-    seconds: float = 7200.0
+    seconds: float = 86_400.0
     """Of decoded sound."""
     channels: int = 64
     rate: int = 768_000
     """Samples a second in the file."""
-    wall_seconds: float = 300.0
-    """Time spent on decoding."""
+    cpu_seconds: float = 600.0
+    """Spent on decoding."""
+    wall_seconds: float = 900.0
+    """Spent on decoding, waiting for the disk included."""

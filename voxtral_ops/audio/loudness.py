@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from voxtral_ops.audio.quality import Levels
+from voxtral_ops.audio.weighting import ORDER, STRIDE, k_weighting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,8 @@ CEILING = -1.0
 MOST_GAIN = 30.0
 """dB. What would need more is noise."""
 FULL_SCALE = 32767
+TENTH = 1600
+"""Samples of 100 ms: a gating block is four of them."""
 
 
 def pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -28,13 +31,13 @@ def pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def louder(pcm: NDArray[np.int16], gain: float) -> Any:
-    """The samples with that many dB of gain, as bytes."""
+    """The samples with that many dB of gain, as bytes. No gain passes the ceiling, so nothing is clipped."""
     import numpy as np  # noqa: PLC0415
 
     if gain == 0:
         return pcm.tobytes()
     sound = np.multiply(pcm, np.float32(10.0 ** (gain / 20.0)), dtype=np.float32)
-    return np.clip(np.rint(sound, out=sound), -32768, FULL_SCALE, out=sound).astype("<i2").tobytes()
+    return np.rint(sound, out=sound).astype("<i2").tobytes()
 
 
 def plain_levels(pcm: NDArray[np.int16]) -> Levels:
@@ -57,10 +60,10 @@ class Meter:
     def __init__(self) -> None:
         import numpy as np  # noqa: PLC0415
 
-        self._response = np.fft.rfft(_impulse_response(), WINDOW).astype(np.complex64)
-        self._past: NDArray[np.float32] = np.zeros(TAIL, np.float32)
-        self._waiting: NDArray[np.float32] = np.zeros(0, np.float32)
-        self._energies: list[NDArray[np.float64]] = []
+        self._weighting = k_weighting()
+        self._state: NDArray[np.float32] = np.zeros((1, ORDER), np.float32)
+        self._waiting: NDArray[np.int16] = np.zeros(0, np.int16)
+        self._energies: list[NDArray[np.float32]] = []
         self._peak = self._clipped = self._count = 0
 
     def add(self, pcm: NDArray[np.int16]) -> None:
@@ -72,59 +75,39 @@ class Meter:
         self._peak = max(self._peak, -low, high)
         if max(-low, high) >= FULL_SCALE:
             self._clipped += int(np.count_nonzero((pcm >= FULL_SCALE) | (pcm <= -FULL_SCALE)))
-        self._weigh(np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32))
+        self._weigh(np.concatenate([self._waiting, pcm]))
 
     def levels(self, target: float | None) -> Levels:
         """What was measured, and the gain towards ``target`` LUFS (None for no gain)."""
         import numpy as np  # noqa: PLC0415
 
-        energies = np.concatenate(self._energies) if self._energies else np.zeros(0)
+        energies = np.concatenate(self._energies) if self._energies else np.zeros(0, np.float32)
         loudness, peak = integrated(energies), decibels(self._peak / 32768)
         gain = 0.0
         if target is not None and loudness is not None:
             gain = round(min(target - loudness, CEILING - peak, MOST_GAIN), 2)
         return Levels(loudness, gain, peak, self._clipped / max(1, self._count))
 
-    def _weigh(self, sound: NDArray[np.float32]) -> None:
-        """Filter by overlap-save: each window begins with the end of the one before."""
+    def _weigh(self, pcm: NDArray[np.int16]) -> None:
+        """Energies of the 100 ms that are complete; the rest waits."""
         import numpy as np  # noqa: PLC0415
 
-        stream = np.concatenate([self._past, sound])
-        windows = -(-len(sound) // HOP)
-        padded = np.zeros(TAIL + windows * HOP, np.float32)
-        padded[: len(stream)] = stream
-        rows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-        weighted = np.empty(windows * HOP, np.float32)
-        for index in range(0, windows, ROWS):
-            spectrum = np.fft.rfft(rows[index : index + ROWS])
-            spectrum *= self._response
-            part = np.fft.irfft(spectrum, WINDOW)[:, TAIL:]
-            weighted[index * HOP : index * HOP + part.size] = part.reshape(-1)
-        self._past = stream[-TAIL:]
-        self._measure(np.concatenate([self._waiting, weighted[: len(sound)]]))
-
-    def _measure(self, weighted: NDArray[np.float32]) -> None:
-        import numpy as np  # noqa: PLC0415
-
-        whole = len(weighted) // TENTH * TENTH
-        blocks = weighted[:whole].reshape(-1, TENTH)
-        self._energies.append(np.einsum("ij,ij->i", blocks, blocks).astype(np.float64) / TENTH)
-        self._waiting = weighted[whole:]
+        whole = len(pcm) // TENTH * TENTH
+        self._waiting = pcm[whole:]
+        if whole:
+            blocks = np.multiply(pcm[:whole], np.float32(1 / 32768), dtype=np.float32).reshape(-1, STRIDE)
+            weighted, self._state = self._weighting.run(blocks, self._state)
+            tenths = weighted.reshape(-1, TENTH)
+            self._energies.append(np.einsum("ij,ij->i", tenths, tenths) / np.float32(TENTH))
 
 
-TENTH = 1600
-"""Samples of 100 ms: a gating block is four of them."""
-WINDOW, TAIL = 8192, 1024
-HOP = WINDOW - TAIL
-ROWS = 16
-
-
-def integrated(energies: NDArray[np.float64]) -> float | None:
+def integrated(energies: NDArray[np.float32]) -> float | None:
     """LUFS of K-weighted energies of 100 ms each, by the two gates of BS.1770; None where nothing passes them."""
     import numpy as np  # noqa: PLC0415
 
     if len(energies) < 4:
         return None
+    energies = energies.astype(np.float64)
     total = np.concatenate([[0.0], np.cumsum(energies)])
     blocks = (total[4:] - total[:-4]) / 4
     loud = blocks[blocks > _energy(-70.0)]
@@ -136,42 +119,3 @@ def integrated(energies: NDArray[np.float64]) -> float | None:
 
 def _energy(lufs: float) -> float:
     return float(10.0 ** ((lufs + 0.691) / 10.0))
-
-
-def _impulse_response() -> NDArray[np.float64]:
-    """Of the K-weighting at 16 kHz: a shelf for the head, then a high-pass. It is over after 64 ms (-100 dB)."""
-    import numpy as np  # noqa: PLC0415
-
-    sound = np.zeros(TAIL + 1)
-    sound[0] = 1.0
-    for numerator, denominator in (_shelf(), _high_pass()):
-        filtered = np.zeros(len(sound) + 2)
-        padded = np.concatenate([[0.0, 0.0], sound])
-        for at in range(2, len(filtered)):
-            filtered[at] = numerator @ padded[at - 2 : at + 1][::-1] - denominator[1:] @ filtered[at - 2 : at][::-1]
-        sound = filtered[2:]
-    return sound
-
-
-def _shelf() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """+4 dB above 1.5 kHz, by the equaliser cookbook, as pyloudnorm has it: 0.04 dB from the standard's table."""
-    import numpy as np  # noqa: PLC0415
-
-    gain = 10 ** (4.0 / 40)
-    angle = 2 * math.pi * 1500.0 / 16_000
-    cos, slope = math.cos(angle), math.sqrt(2 * gain) * math.sin(angle)
-    up, down = gain + 1, gain - 1
-    b = np.array([gain * (up + down * cos + slope), -2 * gain * (down + up * cos), gain * (up + down * cos - slope)])
-    a = np.array([up - down * cos + slope, 2 * (down - up * cos), up - down * cos - slope])
-    return b / a[0], a / a[0]
-
-
-def _high_pass() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Below 38 Hz."""
-    import numpy as np  # noqa: PLC0415
-
-    angle = 2 * math.pi * 38.0 / 16_000
-    cos, slope = math.cos(angle), math.sin(angle)
-    b = np.array([(1 + cos) / 2, -(1 + cos), (1 + cos) / 2])
-    a = np.array([1 + slope, -2 * cos, 1 - slope])
-    return b / a[0], a / a[0]

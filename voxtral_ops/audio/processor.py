@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from voxtral_ops.audio.audio import Audio
-from voxtral_ops.audio.decode import decode
+from voxtral_ops.audio.audio import RATE, Audio
+from voxtral_ops.audio.decode import Job
+from voxtral_ops.audio.decoder import POOL
 from voxtral_ops.audio.limits import AudioLimits
-from voxtral_ops.audio.loudness import TARGET
-from voxtral_ops.audio.source import Source, opened
+from voxtral_ops.audio.loudness import TARGET, Meter
+from voxtral_ops.audio.source import Opened, Source, opened
+from voxtral_ops.audio.spool import WIDTH, InMemory, Pcm, Spool, folder_for, kept
 from voxtral_ops.audio.voice import Voice
+from voxtral_ops.audio.wav import plain_wav
 
 
 @dataclass(frozen=True)
@@ -25,4 +29,24 @@ class VoxtralAudioProcessor:
     def load(self, source: Source, name: str = "") -> Audio:
         """Decode to 16 kHz mono. Raises AudioError, which names the recording and the cure, for everything else."""
         with opened(source, self.limits, name) as file:
-            return decode(file, self.limits, self.loudness)
+            return self._plain(file) or self._decoded(file)
+
+    def _plain(self, file: Opened) -> Audio | None:
+        import numpy as np  # noqa: PLC0415
+
+        wav = plain_wav(file.descriptor, file.size)
+        if wav is None or len(wav.data) > self.limits.seconds * RATE * WIDTH or self.limits.rate < RATE:
+            return None
+        meter = Meter()
+        meter.add(np.frombuffer(wav.data, dtype="<i2"))
+        facts = {"container": "wav", "codec": "pcm_s16le", "rate": RATE, "channels": 1, "claimed": wav.claimed}
+        return self._audio(InMemory(wav.data), file, levels=meter.levels(self.loudness), **facts)
+
+    def _decoded(self, file: Opened) -> Audio:
+        spool = Spool(folder_for(int(self.limits.seconds) * RATE * WIDTH))
+        job = Job(file.name, self.limits, self.loudness)
+        found = POOL.decode(job, file.descriptor, spool.descriptor, meanwhile=file.digest)
+        return self._audio(kept(spool), file, **vars(found))
+
+    def _audio(self, pcm: Pcm, file: Opened, **facts: Any) -> Audio:
+        return Audio(pcm, source=file.name, sha256=file.digest(), voice=self.voice, **facts)

@@ -7,11 +7,12 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from voxtral_ops.audio.limits import AudioLimits
+from voxtral_ops.audio.spool import Spool, folder_for
 from voxtral_ops.errors import AudioError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -20,28 +21,46 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class Opened:
-    """A seekable stream at its start, with the name to use in messages."""
+    """An open file at its start, with the name to use in messages."""
 
     name: str
-    stream: BinaryIO
-    sha256: str
+    descriptor: int
+    size: int
+    _sha256: str = field(default="", init=False)
+
+    def digest(self) -> str:
+        """The sha256 of its bytes, read once."""
+        if not self._sha256:
+            digest, place = hashlib.sha256(), 0
+            while chunk := os.pread(self.descriptor, _CHUNK, place):
+                digest.update(chunk)
+                place += len(chunk)
+            self._sha256 = digest.hexdigest()
+        return self._sha256
 
 
 @contextmanager
 def opened(source: Source, limits: AudioLimits, name: str = "") -> Iterator[Opened]:
     """Open the source for decoding. Raises AudioError for everything that is no file with something in it."""
     if isinstance(source, bytes | bytearray | memoryview):
-        yield _checked(name or "<bytes>", io.BytesIO(bytes(source)), limits)
+        data = memoryview(source)
+        label = name or "<bytes>"
+        _check_size(label, data.nbytes, limits)
+        with _memory_file() as file:
+            file.write(data)
+            yield _checked(label, file.fileno(), data.nbytes, limits)
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
+        label = name or str(path)
         with _open_path(path) as stream:
-            label = name or str(path)
-            yield _checked(label, stream if stream.seekable() else _drained(stream, label, limits), limits)
+            if stream.seekable():
+                yield _checked(label, stream.fileno(), stream.seek(0, io.SEEK_END), limits)
+            else:
+                yield from _drained(stream, label, limits)
     elif hasattr(source, "read"):
-        label = name or str(getattr(source, "name", "<stream>"))
-        yield _checked(label, _drained(source, label, limits), limits)
+        yield from _drained(source, name or str(getattr(source, "name", "<stream>")), limits)
     else:
         raise AudioError(
             f"a recording cannot be a {type(source).__name__}", hint="give a path, bytes or an open binary file"
@@ -50,7 +69,7 @@ def opened(source: Source, limits: AudioLimits, name: str = "") -> Iterator[Open
 
 def _open_path(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return path.open("rb", buffering=0)
     except IsADirectoryError as error:
         raise AudioError(f"{path} is a directory", hint="name the files in it", path=path) from error
     except FileNotFoundError as error:
@@ -76,16 +95,21 @@ def _neighbour(path: Path) -> str:
     return f"did you mean {path.parent / close[0]}?" if close else "check the name"
 
 
-def _drained(stream: BinaryIO, name: str, limits: AudioLimits) -> BinaryIO:
-    """A pipe or a socket read to its end, within the limit."""
-    parts: list[bytes] = []
+def _memory_file() -> BinaryIO:
+    return os.fdopen(os.memfd_create("recording", os.MFD_CLOEXEC), "w+b", buffering=0)
+
+
+def _drained(stream: BinaryIO, name: str, limits: AudioLimits) -> Iterator[Opened]:
+    """A pipe or a socket read to its end, within the limit, into a nameless file."""
+    spool = Spool(folder_for(limits.bytes))
     size = 0
     while chunk := _next(stream, name):
-        parts.append(chunk)
         size += len(chunk)
-        if size > limits.bytes:
-            raise _too_large(name, size, limits)
-    return io.BytesIO(b"".join(parts))
+        _check_size(name, size, limits)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(spool.descriptor, rest) :]
+    yield _checked(name, spool.descriptor, size, limits)
 
 
 def _next(stream: BinaryIO, name: str) -> bytes:
@@ -99,24 +123,18 @@ def _next(stream: BinaryIO, name: str) -> bytes:
     return chunk
 
 
-def _checked(name: str, stream: BinaryIO, limits: AudioLimits) -> Opened:
-    size = stream.seek(0, io.SEEK_END)
-    if size > limits.bytes:
-        raise _too_large(name, size, limits)
+def _checked(name: str, descriptor: int, size: int, limits: AudioLimits) -> Opened:
+    _check_size(name, size, limits)
     if size == 0:
         raise AudioError(f"{name} is empty (0 bytes)", hint="record or copy it again")
-    stream.seek(0)
-    digest = hashlib.sha256()
-    while chunk := _next(stream, name):
-        digest.update(chunk)
-    stream.seek(0)
-    return Opened(name=name, stream=stream, sha256=digest.hexdigest())
+    return Opened(name, descriptor, size)
 
 
-def _too_large(name: str, size: int, limits: AudioLimits) -> AudioError:
-    return AudioError(
-        f"{name} is too large: {size >> 20} MB or more; the limit is {limits.bytes >> 20} MB",
-        hint="cut it into parts, or convert it to FLAC or Opus",
-        size=size,
-        limit=limits.bytes,
-    )
+def _check_size(name: str, size: int, limits: AudioLimits) -> None:
+    if size > limits.bytes:
+        raise AudioError(
+            f"{name} is too large: {size >> 20} MB or more; the limit is {limits.bytes >> 20} MB",
+            hint="cut it into parts, or convert it to FLAC or Opus",
+            size=size,
+            limit=limits.bytes,
+        )
