@@ -166,12 +166,10 @@ class Fetch:
 
     def _drain(self, tape: Tape, window: Window, patience: Patience, source: Source) -> None:
         """Write the piece at the head of the window, however often its line breaks."""
-        piece, asked = window.head(), window.head().stop
+        piece = window.head()
         try:
             for block in piece.blocks():
-                if piece.stop > asked:
-                    window.only_head()
-                    asked = piece.stop
+                window.only_head_if_it_goes_on()
                 if tape.at + len(block) > piece.stop:
                     raise _endless(tape.file, source)
                 tape.write(block)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from voxtral_ops.errors import CapacityError, NetworkError, VoxtralError
 
-AT_FIRST = 2
+AT_FIRST = 3
 """Attempts while nothing has come yet: a wrong address should not take a minute to say."""
 ATTEMPTS = 8
 """Attempts in a row that bring next to nothing; they last about a minute, which a hub's restart takes."""

@@ -26,6 +26,7 @@ class Piece(threading.Thread):
     def __init__(self, source: Source, file: ReleaseFile, start: int, stop: int, limit: Limit) -> None:
         super().__init__(daemon=True, name=f"fetch {file.path} {start}")
         self.file, self.begin, self.stop = file, start, stop
+        self._asked = stop
         self._source, self._limit = source, limit
         self._change = threading.Condition()
         self._held: deque[bytes] = deque()
@@ -65,6 +66,11 @@ class Piece(threading.Thread):
             self._bytes += len(block)
             self._change.notify_all()
             return not self._cancelled
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it brings more than was asked for: the place can only give the rest of the file."""
+        return self.stop > self._asked
 
     def blocks(self) -> Iterator[bytes]:
         """Hand on what came; raise what went wrong behind it."""
@@ -120,13 +126,16 @@ class Window:
 
     def again(self, start: int) -> None:
         """Ask for the rest of the head once more."""
+        self.only_head_if_it_goes_on()
         piece = self._open[0]
         piece.cancel()
         self._open[0] = Piece(self._source, piece.file, start, piece.stop, self._limit)
 
-    def only_head(self) -> None:
-        """The head brings the rest of its file: the other pieces of that file are not wanted."""
+    def only_head_if_it_goes_on(self) -> None:
+        """Where the head brings the rest of its file, the other pieces of that file are not wanted."""
         head = self._open[0]
+        if not head.goes_on:
+            return
         for piece in [each for each in self._open if each.file is head.file and each is not head]:
             piece.cancel()
             self._open.remove(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def model() -> ReleaseModel:
     files = tuple(
         ReleaseFile(path=name, size=len(FILES[name]), sha256=hashlib.sha256(FILES[name]).hexdigest()) for name in names
     )
-    return ReleaseModel(name=NAME, repository=REPOSITORY, revision="b" * 40, files=files)
+    published = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+    return ReleaseModel(name=NAME, repository=REPOSITORY, revision="b" * 40, published=published, files=files)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.hub import Hub
+from tests.fakes.hub import Fault, Hub
 from tests.unit.weights.conftest import FILES, NAME, REPOSITORY
 from voxtral_ops.catalog import catalog_model
 from voxtral_ops.errors import ConfigurationError, HostError, ModelError, NetworkError, ReleaseError, VoxtralError
@@ -81,7 +81,7 @@ def test_a_file_that_ends_early(hub: Hub, store: WeightsStore, model: ReleaseMod
 
 
 def test_a_line_that_breaks_once(hub: Hub, store: WeightsStore, model: ReleaseModel) -> None:
-    hub.repositories[REPOSITORY].cut["consolidated.safetensors"] = 40_000
+    hub.repositories[REPOSITORY].faults["consolidated.safetensors"] = [Fault("cut", 40_000)]
     assert fetch(store, model) is True
     assert hub.downloads().count("consolidated.safetensors") == 2
 
