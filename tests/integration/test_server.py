@@ -14,6 +14,7 @@ import pytest
 
 from voxtral_ops.catalog import catalog_model
 from voxtral_ops.paths import Layout
+from voxtral_ops.planning.plan import PARTS
 from voxtral_ops.server import VLLMServerManager, proc, run_gate
 from voxtral_ops.server.engine import MARK
 from voxtral_ops.server.manager import ServerEvent
@@ -65,7 +66,8 @@ def manager(tmp_path: Path, engine: Path) -> Iterator[VLLMServerManager]:
         "arguments": arguments,
         "environment": ENVIRONMENT,
         "reasons": {},
-        "memory": dict.fromkeys(("weights", "kv_cache", "encoder", "runtime", "total", "limit"), 0),
+        "memory": dict.fromkeys((*PARTS, "limit"), 0),
+        "capacity": dict.fromkeys(("clips", "files", "sessions", "longest_audio"), 0),
     }
     (directory / "instance.json").write_text(json.dumps(instance), encoding="utf-8")
     made = VLLMServerManager(directory, layout)

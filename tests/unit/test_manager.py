@@ -15,6 +15,7 @@ from voxtral_ops.config import VoxtralConfig
 from voxtral_ops.errors import AudioError, NetworkError, ReleaseError
 from voxtral_ops.manager import VoxtralManager, installed_plan, whisper_setup
 from voxtral_ops.paths import Layout, user_layout
+from voxtral_ops.planning.plan import PARTS
 from voxtral_ops.testing import FakeEngine
 
 INSTANCE: dict[str, Any] = {
@@ -27,9 +28,17 @@ INSTANCE: dict[str, Any] = {
     "arguments": {},
     "environment": {},
     "reasons": {},
-    "memory": {"weights": 1, "kv_cache": 1, "encoder": 1, "runtime": 1, "total": 4, "limit": 9},
+    "memory": dict.fromkeys((*PARTS, "limit"), 1),
+    "capacity": {"clips": 1, "files": 0, "sessions": 0, "longest_audio": 60},
 }
-PLAN = {"release": "r-1", "engine": "0.32.0", "build": "cpu", "instances": [INSTANCE], "reasons": {}}
+PLAN = {
+    "release": "r-1",
+    "goal": "balanced",
+    "engine": "0.32.0",
+    "build": "cpu",
+    "instances": [INSTANCE],
+    "reasons": {},
+}
 
 
 @pytest.fixture(autouse=True)

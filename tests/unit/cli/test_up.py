@@ -13,6 +13,7 @@ from voxtral_ops.cli import up
 from voxtral_ops.cli.progress import Painter
 from voxtral_ops.errors import ConfigurationError, NetworkError
 from voxtral_ops.paths import user_layout
+from voxtral_ops.planning.plan import PARTS
 from voxtral_ops.provisioning import Event, Project
 from voxtral_ops.release import ReleaseFile, ReleaseModel
 
@@ -28,7 +29,7 @@ PLAN = {
             "port": 8000,
             "served_name": "nano",
             "reasons": {"model": "it is shipped"},
-            "memory": {"total": 2**31, "limit": 2**34},
+            "memory": {**dict.fromkeys(PARTS, 2**28), "limit": 2**34},
         }
     ],
 }

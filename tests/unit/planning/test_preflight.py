@@ -90,17 +90,23 @@ def filled(*processes: GpuProcess) -> Profile:
     return profile.model_copy(update={"accelerators": profile.accelerators.model_copy(update={"gpus": (card,)})})
 
 
+def on_a_filled_gpu(*processes: GpuProcess) -> Finding:
+    """Check the plan of a free GPU when somebody else has come meanwhile."""
+    plan = make_plan(ready("4090"), release("mini-3b"))
+    return next(each for each in preflight(filled(*processes), plan, LAYOUT) if each.check == "gpu memory")
+
+
 def test_who_fills_a_gpu_is_named_the_largest_first() -> None:
     small = GpuProcess(pid=7, command="Xorg", memory=1 << 28)
     large = GpuProcess(pid=48211, command="python3 train.py", memory=9 << 30)
-    found = findings(filled(small, large))["gpu memory"]
+    found = on_a_filled_gpu(small, large)
     assert not found.ok
     assert "process 48211 (python3 train.py, 9.0 GiB), process 7 (Xorg" in found.detail
     assert "kill 48211 7" in found.hint
 
 
 def test_who_fills_a_gpu_may_not_be_seen_from_here() -> None:
-    found = findings(filled())["gpu memory"]
+    found = on_a_filled_gpu()
     assert not found.ok
     assert "nvidia-smi" in found.hint
 
@@ -116,9 +122,9 @@ def test_what_the_driver_keeps_is_not_free() -> None:
 
 
 def two_instances(profile: Profile, **changes: Any) -> Plan:
-    plan = make_plan(profile, release())
+    plan = make_plan(profile, release("mini-3b"))
     second = plan.instances[0].model_copy(update={"name": "second", "port": 8001, **changes})
-    return plan.model_copy(update={"instances": (*plan.instances, second)})
+    return plan.model_copy(update={"instances": (plan.instances[0], second)})
 
 
 def test_instances_on_one_gpu_need_their_memory_together() -> None:

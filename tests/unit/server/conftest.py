@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from voxtral_ops.paths import Layout
+from voxtral_ops.planning.plan import PARTS
 from voxtral_ops.server import proc
 from voxtral_ops.server.engine import MARK
 from voxtral_ops.server.manager import VLLMServerManager
@@ -99,7 +100,8 @@ def world(layout: Layout) -> Iterator[World]:
         "arguments": {"port": port, "shutdown-timeout": 2},
         "environment": {},
         "reasons": {},
-        "memory": dict.fromkeys(("weights", "kv_cache", "encoder", "runtime", "total", "limit"), 0),
+        "memory": dict.fromkeys((*PARTS, "limit"), 0),
+        "capacity": dict.fromkeys(("clips", "files", "sessions", "longest_audio"), 0),
     }
     (directory / "instance.json").write_text(json.dumps(instance), encoding="utf-8")
     made = World(directory, layout, port)

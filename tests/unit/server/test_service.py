@@ -25,6 +25,7 @@ def install(world: World) -> None:
     instance = json.loads((world.directory / "instance.json").read_text())
     plan = {
         "release": release.name,
+        "goal": "balanced",
         "engine": "0.32.0",
         "build": "cpu",
         "instances": [instance],
