@@ -121,8 +121,9 @@ class Reader:
                     raise
                 hint = "GPUs that share the system's memory are not supported"
                 raise UnusableError("it tells no memory of its own", hint) from error
-        if not 0 <= memory.used + reserved <= memory.total or not memory.total:
+        if not memory.total or memory.used > memory.total:
             raise UnusableError(f"it tells {memory.used} bytes used of {memory.total}", _ODD)
+        reserved = min(reserved, memory.total - memory.used)
         return {"memory_total": memory.total, "memory_reserved": reserved, "memory_used": memory.used}
 
     def _processes(self, device: Any) -> list[Facts]:

@@ -19,6 +19,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -39,6 +40,8 @@ ISA = {
     *("amx_tile", "amx_bf16", "amx_int8", "asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2"),
 }
 INTERPRETER_SECONDS = 5
+DRIVER_SECONDS = 120
+"""Eight GPUs without persistence mode take some 20 s to start; a driver that hangs never answers."""
 UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""
 
@@ -84,7 +87,7 @@ def probe(paths: Iterable[str | os.PathLike[str]] = (), root: Path = Path("/")) 
         "interpreters": fact("interpreters", interpreters, []),
         "user": fact("user", lambda: pwd.getpwuid(os.geteuid()).pw_name, str(os.geteuid())),
         "privileged": os.geteuid() == 0,
-        "accelerators": fact("accelerators", lambda: accelerators(root, container(root)), _UNKNOWN_GPUS),
+        "accelerators": fact("accelerators", lambda: gpus_in_time(root), _UNKNOWN_GPUS),
         "missing": missing,
     }
 
@@ -93,6 +96,31 @@ _UNKNOWN_GPUS = {
     "state": "broken",
     "problem": "looking for GPUs failed",
     "hint": "run the probe on the host and read what it reports as missing",
+}
+
+
+def gpus_in_time(root: Path) -> Facts:
+    """Ask the driver, and do not wait for ever: one that hangs would take the probe with it."""
+    answers: list[Facts] = []
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            answers.append(accelerators(root, container(root)))
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(DRIVER_SECONDS)
+    if errors:
+        raise errors[0]
+    return answers[0] if answers else {**_UNKNOWN_GPUS, **_HANGS}
+
+
+_HANGS = {
+    "problem": "the NVIDIA driver hangs: it gave no answer",
+    "hint": "dmesg | grep -i 'nvrm\\|xid' names the GPU; reboot, and when it happens again, check power and cooling",
 }
 
 

@@ -6,13 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from voxtral_ops.hardware import look, probe
 from voxtral_ops.hardware.holders import listeners
-from voxtral_ops.hardware.profile import Profile
+from voxtral_ops.hardware.profile import Accelerators, Profile
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:   12000000 kB\n"
 
@@ -97,6 +98,26 @@ def test_one_fact_that_fails_does_not_hide_the_others(tmp_path: Path) -> None:
     assert profile.memory_total == 0
     assert profile.hostname
     assert any(line.startswith("memory:") for line in raw["missing"])
+
+
+def test_a_driver_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+    monkeypatch.setattr(probe, "DRIVER_SECONDS", 0.01)
+    monkeypatch.setattr(probe, "accelerators", lambda *_: end.wait() and {"state": "none"})
+    found = Accelerators.model_validate(probe.gpus_in_time(tmp_path))
+    end.set()
+    assert (found.state, "hangs" in found.problem) == ("broken", True)
+
+
+def test_a_look_for_gpus_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr(probe, "accelerators", fail)
+    monkeypatch.setattr(probe, "interpreters", list)
+    raw = probe.probe([], tmp_path)
+    assert Profile.model_validate(raw).accelerators.state == "broken"
+    assert "accelerators: KeyError: 'odd'" in raw["missing"]
 
 
 def test_os_release(tmp_path: Path) -> None:
