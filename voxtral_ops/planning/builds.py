@@ -211,11 +211,3 @@ def _reason(profile: Profile, row: Requirements, made: list[Requirements]) -> st
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
-@cache
-def understood(version: str) -> frozenset[str]:
-    """Every long option (with its dashes) and environment variable of a version of vLLM; empty where none is listed."""
-    path = DATA / "options" / f"{version}.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return frozenset(line for line in lines if not line.startswith("#"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from voxtral_ops.catalog import CatalogModel
 from voxtral_ops.planning.memory import FILE_SECONDS, MIB, audio_seconds, gib, is_live
-from voxtral_ops.planning.options import known_options
+from voxtral_ops.planning.options import known_options, known_variables
 from voxtral_ops.planning.overrides import PlanOverrides
 from voxtral_ops.planning.plan import Capacity, Instance, Memory, Setting
 from voxtral_ops.release import ReleaseModel
@@ -35,9 +35,11 @@ class Draft:
             self.reasons[name] = why
 
     def variable(self, name: str, value: object, why: str) -> None:
-        """Add an environment variable."""
-        self.environment[name] = str(value)
-        self.reasons[name] = why
+        """Add an environment variable, unless it is one of vLLM's that this version does not read."""
+        known = known_variables(self.version)
+        if not known or name in known or not name.startswith("VLLM_"):
+            self.environment[name] = str(value)
+            self.reasons[name] = why
 
 
 def common(model: CatalogModel, version: str, overrides: PlanOverrides, number: int) -> Draft:

@@ -1,4 +1,4 @@
-"""The options of each engine's command line, as its own parser lists them; and what a misspelt one was meant to be."""
+"""What each engine understands, as it lists itself; and what a misspelt option was meant to be."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ def known_options(version: str) -> frozenset[str]:
 
     ``tools/engine_options.py`` makes the lists.
     """
+    return frozenset(line.removeprefix("--") for line in _listed(version) if line.startswith("--"))
+
+
+@cache
+def known_variables(version: str) -> frozenset[str]:
+    """List the environment variables that vLLM of that version reads. Empty where no list was made."""
+    return frozenset(line for line in _listed(version) if not line.startswith(("--", "#")))
+
+
+def _listed(version: str) -> list[str]:
     path = DATA / "options" / f"{version}.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return frozenset(line.removeprefix("--") for line in lines if line.startswith("--"))
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def unknown_option(name: str, version: str) -> ConfigurationError | None:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from voxtral_ops.catalog import catalog_model
 from voxtral_ops.errors import HostError, VoxtralError
-from voxtral_ops.hardware.profile import Gpu, Listener, Profile
+from voxtral_ops.hardware.profile import Listener, Profile
 from voxtral_ops.hardware.systems import check_supported, install_line
 from voxtral_ops.paths import Layout
 from voxtral_ops.planning.builds import Requirements, obstacles, requirements
+from voxtral_ops.planning.devices import Device, describe, devices
 from voxtral_ops.planning.memory import MIB, gib
 from voxtral_ops.planning.plan import Plan
 
@@ -139,9 +141,9 @@ def _engine_need(profile: Profile, plan: Plan, layout: Layout) -> int:
 def _weights_need(profile: Profile, plan: Plan, layout: Layout) -> int:
     facts = profile.directories.get(str(layout.models))
     here = facts.complete if facts else ()
-    # Two instances of one model share its files.
-    absent = {f"{each.repository}/{each.revision}": each for each in plan.instances}
-    return sum(each.memory.weights * max(1, len(each.gpus)) for name, each in absent.items() if name not in here)
+    # Instances of one model share its files, which are 16-bit whatever they become on the GPU.
+    wanted = {f"{each.repository}/{each.revision}": catalog_model(each.model) for each in plan.instances}
+    return sum(model.weight_bytes for name, model in wanted.items() if name not in here)
 
 
 def _memory(profile: Profile, plan: Plan, layout: Layout) -> Finding:
@@ -223,34 +225,27 @@ def _serving(profile: Profile, plan: Plan, layout: Layout) -> bool:
 
 
 def _gpu_memory(profile: Profile, plan: Plan, layout: Layout) -> Iterator[Finding]:
-    if _serving(profile, plan, layout):
-        return
     needs: dict[int, int] = {}
     for instance in plan.instances:
         for index in instance.gpus:
             needs[index] = needs.get(index, 0) + instance.memory.total
-    for gpu in profile.accelerators.gpus:
-        if gpu.index in needs:
-            yield _room(gpu, needs[gpu.index])
+    for device in devices(profile, layout.home):
+        if device.gpu.index in needs:
+            yield _room(device, needs[device.gpu.index])
 
 
-def _room(gpu: Gpu, need: int) -> Finding:
-    free = gpu.memory_total - gpu.memory_reserved - gpu.memory_used
-    detail = f"GPU {gpu.index} ({gpu.name}): {gib(free)} free, {gib(need)} needed"
+def _room(device: Device, need: int) -> Finding:
+    free = device.limit - device.others
+    detail = f"GPU {device.gpu.index} ({device.gpu.name}): {gib(free)} free, {gib(need)} needed"
     if free >= need:
         return Finding(check="gpu memory", ok=True, detail=detail)
-    largest = sorted(gpu.processes, key=lambda each: -(each.memory or 0))
-    if not largest:
-        hint = (
-            "nobody who holds it can be seen from here: look as root (nvidia-smi), or set gpu-memory-utilization lower"
-        )
+    if not device.holders:
+        hint = "who holds it cannot be seen from here: look as root (nvidia-smi), or plan again around it"
         return Finding(check="gpu memory", ok=False, detail=detail, hint=hint)
-    who = ", ".join(
-        f"process {each.pid} ({each.command[:120]}{f', {gib(each.memory)}' if each.memory else ''})" for each in largest
-    )
-    pids = " ".join(str(each.pid) for each in largest)
-    hint = f"stop what holds it (kill {pids}), or set gpu-memory-utilization lower"
-    return Finding(check="gpu memory", ok=False, detail=f"{detail}; held by {who}", hint=hint)
+    who = ", ".join(describe(each) for each in device.holders)
+    pids = " ".join(str(each.pid) for each in device.holders)
+    hint = f"stop what holds it (kill {pids}), or plan again around it"
+    return Finding(check="gpu memory", ok=False, detail=f"{detail}; {who}", hint=hint)
 
 
 def _rights(profile: Profile) -> Iterator[Finding]:

@@ -17,7 +17,8 @@ from tests.unit.planning.hosts import broken, host
 from voxtral_ops.catalog import catalog
 from voxtral_ops.errors import ConfigurationError, HostError
 from voxtral_ops.hardware.profile import Profile
-from voxtral_ops.planning.builds import choose_build, demand, lock_name, obstacles, requirements, understood
+from voxtral_ops.planning.builds import choose_build, demand, lock_name, obstacles, requirements
+from voxtral_ops.planning.options import known_options, known_variables
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles/voxtral_engine/files"
@@ -146,7 +147,7 @@ def test_what_is_chosen_has_nothing_in_its_way_and_a_refusal_has_a_cure(
 def test_a_builds_data_is_whole(name: str) -> None:
     row = requirements()[name]
     assert set(row.models) <= set(catalog())
-    assert understood(row.version)
+    assert known_options(row.version)
     for lock in row.locks.values():
         text = (FILES / lock.file).read_text(encoding="utf-8")
         assert re.search(rf"^vllm(-cpu)?(\[\w+\])?=={re.escape(row.version)} ", text, re.MULTILINE)
@@ -161,11 +162,12 @@ def test_what_a_build_wants_for_a_model_is_understood_by_it() -> None:
     wanted = [(row, each) for row in requirements().values() for each in row.demands.values()]
     assert demand("cuda12", "realtime-4b") in [each for _, each in wanted]
     for row, each in wanted:
-        assert {f"--{name}" for name in each.arguments} | set(each.environment) <= understood(row.version)
+        assert set(each.arguments) <= known_options(row.version)
+        assert set(each.environment) <= known_variables(row.version)
         assert each.reason
 
 
 def test_the_lists_of_options_tell_the_engines_apart() -> None:
-    assert {"--max-model-len", "--no-enable-prefix-caching"} <= understood("0.19.1") & understood("0.32.0")
-    assert "VLLM_MAX_AUDIO_DECODE_DURATION_S" in understood("0.32.0") - understood("0.19.1")
-    assert understood("0.1.0") == frozenset()
+    assert {"max-model-len", "no-enable-prefix-caching"} <= known_options("0.19.1") & known_options("0.32.0")
+    assert "VLLM_MAX_AUDIO_DECODE_DURATION_S" in known_variables("0.32.0") - known_variables("0.19.1")
+    assert known_options("0.1.0") == known_variables("0.1.0") == frozenset()

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from tests.unit.planning.hosts import gpu, host, pinned, release
+from voxtral_ops.catalog import catalog_model
 from voxtral_ops.errors import HostError
 from voxtral_ops.hardware.profile import Directory, GpuProcess, Interpreter, Listener, Profile
 from voxtral_ops.paths import Layout
 from voxtral_ops.planning import Finding, Plan, make_plan, preflight
 from voxtral_ops.planning.builds import requirements
+from voxtral_ops.planning.memory import gib
+from voxtral_ops.planning.preflight import MARGIN
 
 ROOT = Path("/srv")
 LAYOUT = Layout(
@@ -96,24 +99,35 @@ def on_a_filled_gpu(*processes: GpuProcess) -> Finding:
     return next(each for each in preflight(filled(*processes), plan, LAYOUT) if each.check == "gpu memory")
 
 
+def crowded(*processes: GpuProcess) -> Finding:
+    """What is said of a plan that was made while the GPU was empty."""
+    plan = make_plan(ready("4090"), release("mini-3b"))
+    return {each.check: each for each in preflight(filled(*processes), plan, LAYOUT)}["gpu memory"]
+
+
 def test_who_fills_a_gpu_is_named_the_largest_first() -> None:
     small = GpuProcess(pid=7, command="Xorg", memory=1 << 28)
-    large = GpuProcess(pid=48211, command="python3 train.py", memory=9 << 30)
-    found = on_a_filled_gpu(small, large)
+    large = GpuProcess(pid=48211, command="/opt/other/train.py", memory=9 << 30)
+    found = crowded(small, large)
     assert not found.ok
-    assert "process 48211 (python3 train.py, 9.0 GiB), process 7 (Xorg" in found.detail
+    assert "process 48211 (train.py), which holds 9.0 GiB, process 7 (Xorg)" in found.detail
     assert "kill 48211 7" in found.hint
 
 
 def test_who_fills_a_gpu_may_not_be_seen_from_here() -> None:
-    found = on_a_filled_gpu()
+    found = crowded()
     assert not found.ok
     assert "nvidia-smi" in found.hint
 
 
+def test_what_our_own_server_holds_is_free_for_it() -> None:
+    own = GpuProcess(pid=9, command="/srv/home/current/instances/mini-3b/engine/bin/python", memory=10 << 30)
+    assert crowded(own).ok
+
+
 def test_what_the_driver_keeps_is_not_free() -> None:
     profile = ready("h100")
-    plan = make_plan(profile, release())
+    plan = make_plan(profile, release("mini-3b"))
     card = profile.accelerators.gpus[0]
     full = card.model_copy(update={"memory_reserved": card.memory_total - plan.instances[0].memory.total + 1})
     kept = profile.accelerators.model_copy(update={"gpus": (full,)})
@@ -122,9 +136,10 @@ def test_what_the_driver_keeps_is_not_free() -> None:
 
 
 def two_instances(profile: Profile, **changes: Any) -> Plan:
-    plan = make_plan(profile, release("mini-3b"))
-    second = plan.instances[0].model_copy(update={"name": "second", "port": 8001, **changes})
-    return plan.model_copy(update={"instances": (plan.instances[0], second)})
+    plan = make_plan(profile, release("small-24b"))
+    first = plan.instances[0].model_copy(update={"gpus": (0,)})
+    second = first.model_copy(update={"name": "second", "port": 8001, **changes})
+    return plan.model_copy(update={"instances": (first, second)})
 
 
 def test_instances_on_one_gpu_need_their_memory_together() -> None:
@@ -142,11 +157,19 @@ def test_instances_on_one_port() -> None:
     assert ["would both listen on port 8000" in each.detail for each in found if not each.ok] == [True]
 
 
+def test_weights_take_their_whole_size_on_the_disk_whatever_they_take_on_the_gpu() -> None:
+    profile = ready("3060")
+    plan = make_plan(profile, release("mini-3b"))
+    assert plan.instances[0].memory.weights < catalog_model("mini-3b").weight_bytes
+    disk = {each.check: each for each in preflight(profile, plan, LAYOUT)}["disk"]
+    assert gib(requirements()["cuda13"].disk + catalog_model("mini-3b").weight_bytes + MARGIN) in disk.detail
+
+
 def test_two_instances_of_one_model_share_its_files() -> None:
     profile = ready("h100", "h100")
     needed = [
         next(each.detail for each in preflight(profile, plan, LAYOUT) if each.check == "disk")
-        for plan in (make_plan(profile, release()), two_instances(profile, gpus=(1,)))
+        for plan in (make_plan(profile, release("small-24b")), two_instances(profile, gpus=(1,)))
     ]
     assert needed[0] == needed[1]
 

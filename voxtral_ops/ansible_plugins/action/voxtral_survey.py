@@ -89,7 +89,7 @@ class ActionModule(ActionBase):
             raise ConfigurationError(f"voxtral_hardware_overrides: {error}", hint="see the role's README") from error
         found = {"voxtral_hardware_profile": profile.model_dump(mode="json")}
         try:
-            plan = make_plan(profile, release, overrides=wishes)
+            plan = make_plan(profile, release, overrides=wishes, home=layout.home)
         except (HostError, ModelError) as refusal:
             # What else stands in the way is told with it: one look, one list.
             return {**found, **self._verdict(profile, preflight(profile, None, layout, refusal))}
