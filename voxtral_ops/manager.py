@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from voxtral_ops.audio import Audio, VoxtralAudioProcessor
+from voxtral_ops.audio import Audio, VoxtralAudioProcessor, Voice
 from voxtral_ops.config import VoxtralConfig
 from voxtral_ops.errors import ReleaseError, VoxtralError
 from voxtral_ops.paths import Layout, default_layout, system_layout
@@ -63,7 +63,7 @@ class VoxtralManager:
 
     def __init__(self, config: VoxtralConfig | None = None, *, processor: VoxtralAudioProcessor | None = None) -> None:
         self.config = config or VoxtralConfig.load()
-        self.processor = processor or VoxtralAudioProcessor()
+        self.processor = processor or VoxtralAudioProcessor(voice=Voice(whisper_setup(self.config).python))
 
     def __enter__(self) -> Self:
         return self

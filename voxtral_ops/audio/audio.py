@@ -80,13 +80,17 @@ class Audio:
         """How long it is."""
         return self.count / RATE
 
+    @property
+    def factor(self) -> float:
+        """What a 16-bit sample is multiplied by on reading."""
+        return float(10.0 ** (self.levels.gain / 20.0) / FULL)
+
     def read(self, start: float = 0.0, stop: float | None = None) -> NDArray[np.float32]:
         """The samples between two times, gain applied, as float32 in -1 … 1. What lies outside is left out."""
         import numpy as np  # noqa: PLC0415
 
         first, last = self._places(start, stop)
-        factor = 10.0 ** (self.levels.gain / 20.0) / FULL
-        return np.multiply(self.pcm.read(first, last), np.float32(factor), dtype=np.float32)
+        return np.multiply(self.pcm.read(first, last), np.float32(self.factor), dtype=np.float32)
 
     @property
     def samples(self) -> NDArray[np.float32]:

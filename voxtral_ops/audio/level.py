@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from voxtral_ops.audio.quality import Span
+from voxtral_ops.audio.voice import spans
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +21,6 @@ QUIET = -55.0
 SWING = 12.0
 """dB between the loud and the quiet frames. Speech has pauses; hum, noise and tones have none."""
 _PIECE = 60.0
-_SHORTEST_PAUSE = 0.3
-_SHORTEST_SPEECH = 0.09
-_MARGIN = 0.12
 
 
 def levels(audio: Audio) -> NDArray[np.float64]:
@@ -60,7 +58,7 @@ def speech_by_level(audio: Audio) -> tuple[Span, ...]:
     if top <= QUIET:
         return ()
     threshold = max(QUIET, min(floor + SWING / 2, top - SWING)) if _moves(found) else QUIET
-    return _spans(found > threshold, audio.seconds)
+    return spans(_stretches(found > threshold), audio.seconds)
 
 
 def noise(audio: Audio, speech: Iterable[Span]) -> tuple[float | None, float]:
@@ -86,20 +84,8 @@ def _moves(found: NDArray[np.float64]) -> bool:
     return bool(loud > QUIET and loud - quiet > SWING)
 
 
-def _spans(loud: NDArray[np.bool_], seconds: float) -> tuple[Span, ...]:
-    """Frames to spans: short pauses are bridged, clicks left out, a margin kept on both sides."""
+def _stretches(loud: NDArray[np.bool_]) -> list[tuple[float, float]]:
     import numpy as np  # noqa: PLC0415
 
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(np.int8), [0]]))).tolist()
-    merged: list[list[float]] = []
-    for start, stop in zip(edges[::2] * FRAME, edges[1::2] * FRAME, strict=True):
-        if merged and start - merged[-1][1] < _SHORTEST_PAUSE:
-            merged[-1][1] = stop
-        else:
-            merged.append([start, stop])
-    end = round(seconds, 3)
-    return tuple(
-        Span(round(max(0.0, start - _MARGIN), 3), round(min(end, stop + _MARGIN), 3))
-        for start, stop in merged
-        if stop - start >= _SHORTEST_SPEECH
-    )
+    return [(start * FRAME, stop * FRAME) for start, stop in zip(edges[::2], edges[1::2], strict=True)]

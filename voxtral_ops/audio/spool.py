@@ -6,7 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from voxtral_ops.errors import HostError
 
@@ -32,6 +32,9 @@ class Pcm(Protocol):
     def read(self, start: int, stop: int) -> NDArray[np.int16]:
         """The samples from ``start`` up to ``stop``; both within the count."""
 
+    def file(self, start: int, count: int) -> tuple[BinaryIO, int]:
+        """An open file for another process, and where in it the sample ``start`` is."""
+
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
@@ -49,6 +52,12 @@ class InMemory:
         import numpy as np  # noqa: PLC0415
 
         return np.frombuffer(self.data, dtype="<i2", count=stop - start, offset=start * WIDTH)
+
+    def file(self, start: int, count: int) -> tuple[BinaryIO, int]:
+        """A file in memory that holds what was asked for."""
+        file = os.fdopen(os.memfd_create("samples", os.MFD_CLOEXEC), "w+b", buffering=0)
+        file.write(memoryview(self.data)[start * WIDTH : (start + count) * WIDTH])
+        return file, 0
 
 
 class Spool:
@@ -81,6 +90,10 @@ class Spool:
                 raise HostError("a spooled recording became shorter", hint="load it again")
             view, place = view[got:], place + got
         return np.frombuffer(data, dtype="<i2")
+
+    def file(self, start: int, count: int) -> tuple[BinaryIO, int]:
+        """The spool itself."""
+        return os.fdopen(os.dup(self.descriptor), "rb", buffering=0), start
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):

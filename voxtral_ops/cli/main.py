@@ -17,6 +17,7 @@ COMMANDS = {
     "down": "drain and stop what runs here",
     "status": "what runs here, and how it is",
     "transcribe": "turn recordings into text",
+    "audio": "look at recordings: what they are, what is wrong with them",
     "plan": "what this machine should run, and why",
     "hardware": "what this machine is",
     "logs": "what the servers said",
