@@ -83,3 +83,56 @@ def test_an_unreachable_hub_is_status_2(
     assert status == 2
     assert json.loads(out)["error"]["type"] == "NetworkError"
     assert "HF_ENDPOINT" in err
+
+
+def test_verify_mends(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release, where = tmp_path / "release.yml", ("--models", str(tmp_path / "models"))
+    lock(capsys, release)
+    run(capsys, "weights", "fetch", "mini-3b", "--release", str(release), *where)
+    (tmp_path / "models" / REPOSITORY / ("b" * 40) / "params.json").write_bytes(b"13 other bytes"[:13])
+    status, out, _ = run(capsys, "weights", "verify", *where)
+    assert status == 1
+    assert "params.json has sha256" in out
+    assert "verify --mend fetches what is wrong" in out
+    status, out, _ = run(capsys, "weights", "verify", "--mend", *where)
+    assert status == 0
+    assert "mended" in out
+    assert run(capsys, "weights", "verify", "--deep", *where)[0] == 0
+
+
+def test_a_hub_that_went_backwards_is_told(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release = tmp_path / "release.yml"
+    lock(capsys, release)
+    hub.repositories[REPOSITORY].revision = "a" * 40
+    hub.repositories[REPOSITORY].published = "2026-01-02T03:04:05.000Z"
+    words = ("release", "lock", "mini-3b", "--output", str(release))
+    before = release.read_text()
+    status, _, err = run(capsys, *words)
+    assert status == 2
+    assert "aaaaaaaaaaaa of 2026-01-02, older than bbbbbbbbbbbb of 2026-05-04" in err
+    assert release.read_text() == before
+    assert run(capsys, *words, "--older")[0] == 0
+    assert "a" * 40 in release.read_text()
+
+
+def test_an_older_revision_does_not_come_unasked(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new, old, where = tmp_path / "new.yml", tmp_path / "old.yml", ("--models", str(tmp_path / "models"))
+    lock(capsys, new)
+    fetch = ("weights", "fetch", "mini-3b", *where, "--release")
+    assert run(capsys, *fetch, str(new))[0] == 0
+    hub.repositories[REPOSITORY].revision = "a" * 40
+    hub.repositories[REPOSITORY].published = "2026-01-02T03:04:05.000Z"
+    lock(capsys, old)
+    status, _, err = run(capsys, *fetch, str(old))
+    assert status == 2
+    assert "is older than bbbbbbbbbbbb, which is installed here" in err
+    assert run(capsys, *fetch, str(old), "--older")[0] == 0
+    # Both are here now: going from one to the other fetches nothing and needs nobody's consent.
+    assert run(capsys, *fetch, str(new))[0] == 0
+    assert run(capsys, *fetch, str(old))[0] == 0
+
+
+def test_a_limit_is_a_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(capsys, "weights", "fetch", "nano", "--limit", "fast")
+    assert "'fast' is no rate" in capsys.readouterr().err

@@ -197,15 +197,19 @@ def test_the_bandwidth_is_kept(hub: Hub, store: WeightsStore, model: ReleaseMode
 
 
 @pytest.mark.parametrize(
-    ("number", "says", "hint"),
+    ("call", "number", "says", "hint"),
     [
-        (errno.ENOSPC, "the disk is full", "goes on from there"),
-        (errno.EDQUOT, "the quota is used up", "goes on from there"),
-        (errno.EROFS, "read-only", "mount it for writing"),
-        (errno.EIO, "does not answer", "dmesg"),
+        ("write", errno.ENOSPC, "the disk is full", "goes on from there"),
+        ("write", errno.EDQUOT, "the quota is used up", "goes on from there"),
+        ("fdatasync", errno.EIO, "does not answer", "dmesg"),
+        ("fsync", errno.EIO, "does not answer", "dmesg"),
+        ("fsync", errno.ENOSPC, "the disk is full", "goes on from there"),
+        ("mkdir", errno.EROFS, "read-only", "mount it for writing"),
+        ("mkdir", errno.EACCES, "cannot be written", "a directory of your own"),
+        ("open", errno.ENOSPC, "the disk is full", "goes on from there"),
+        ("rename", errno.EIO, "does not answer", "dmesg"),
     ],
 )
-@pytest.mark.parametrize("call", ["write", "fdatasync", "fsync", "mkdir", "open", "rename"])
 def test_the_disk_says_no(
     hub: Hub,
     store: WeightsStore,
