@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -12,10 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from voxtral_ops.audio import Audio, VoxtralAudioProcessor, Voice
+from pydantic import ValidationError
+
+from voxtral_ops.audio import Audio, Voice, VoxtralAudioProcessor
 from voxtral_ops.config import VoxtralConfig
 from voxtral_ops.errors import ReleaseError, VoxtralError
 from voxtral_ops.paths import Layout, default_layout, system_layout
+from voxtral_ops.speech.backend import Backend
 from voxtral_ops.speech.batch import Heard, heard_of
 from voxtral_ops.speech.journal import Journal
 from voxtral_ops.speech.recording import Listening, Report, listen, listen_aloud
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from voxtral_ops.audio import Source
     from voxtral_ops.planning.plan import Plan
 
+BACKENDS = ("voxtral", "whisper")
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
 
@@ -164,14 +168,14 @@ class VoxtralManager:
 
     def close(self) -> None:
         """End Whisper's process and close connections. The manager may be used again."""
-        for made in ("router", "voxtral", "whisper"):
+        for made in BACKENDS:
             if made in self.__dict__:
                 self.__dict__[made].close()
 
     @cached_property
     def router(self) -> SpeechRecognitionRouter:
         """Decides who answers."""
-        return SpeechRecognitionRouter({"voxtral": self.voxtral, "whisper": self.whisper})
+        return SpeechRecognitionRouter(_Backends(self))
 
     @cached_property
     def voxtral(self) -> VoxtralBackend:
@@ -199,6 +203,25 @@ class VoxtralManager:
         return Endpoint(url=plan.instances[0].url, release=plan.release, models=names, **connection)
 
 
+@dataclass(frozen=True)
+class _Backends(Mapping[str, Backend]):
+    """The manager's backends, each made when it is asked for: who wants Whisper needs no server's address."""
+
+    manager: VoxtralManager
+
+    def __getitem__(self, name: str) -> Backend:
+        if name not in BACKENDS:
+            raise KeyError(name)
+        backend: Backend = getattr(self.manager, name)
+        return backend
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(BACKENDS)
+
+    def __len__(self) -> int:
+        return len(BACKENDS)
+
+
 def installed_plan() -> Plan | None:
     """What this host serves, None when nothing is installed. Raises ReleaseError when the plan cannot be read."""
     from voxtral_ops.planning.plan import Plan  # noqa: PLC0415
@@ -211,11 +234,19 @@ def installed_plan() -> Plan | None:
             continue
         except ValueError as error:
             raise ReleaseError(
-                f"{path} is not a plan that this version understands: {error}",
+                f"{path} is not a plan that this version understands: {_first_words(error)}",
                 hint="`voxtral-ops up` writes it anew; or name the server with --server",
                 path=path,
             ) from error
     return None
+
+
+def _first_words(error: ValueError) -> str:
+    """Where the first problem is, and what it is; the others are its like."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
 
 
 def whisper_setup(config: VoxtralConfig) -> WhisperSetup:
