@@ -102,11 +102,10 @@ class SpeechRecognitionRouter:
 
         Whisper gives its words all at once. Where it takes over in the middle, its words replace the others.
         """
-        voxtral, code = self._backend("voxtral"), checked_language(language)
-        heard: Transcript | None = None
+        code, heard = checked_language(language), None
         try:
-            if backend == "voxtral" or (backend == "auto" and not voxtral.served().demonstration):
-                for heard in voxtral.stream(audio, code):
+            if backend == "voxtral" or (backend == "auto" and not self._backend("voxtral").served().demonstration):
+                for heard in self._backend("voxtral").stream(audio, code):
                     yield heard
         except VoxtralError as error:
             if backend == "voxtral" or self.policy.after_error(error) is None:
