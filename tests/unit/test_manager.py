@@ -155,5 +155,12 @@ def test_nobody_there_is_one_error_with_both_stories() -> None:
 def test_leaving_the_block_closes_the_backends() -> None:
     with VoxtralManager(VoxtralConfig()) as manager:
         voices = {"voxtral": Voice("voxtral"), "whisper": Voice("whisper")}
-        manager.__dict__["router"] = replace(manager.router, backends=voices)
+        manager.__dict__.update(voices)
     assert all(voice.closed for voice in voices.values())
+
+
+def test_a_broken_plan_is_no_concern_of_whispers(layout: Layout) -> None:
+    install(layout, "broken")
+    with VoxtralManager(VoxtralConfig(backend="whisper")) as manager:
+        manager.__dict__["whisper"] = Voice("whisper", text="words")
+        assert manager.transcribe(wav(tone(0.2))).text == "words"

@@ -46,13 +46,14 @@ def grouped(words: Iterable[Word]) -> tuple[Segment, ...]:
 def snapped(words: Iterable[Word], speech: Sequence[Span]) -> Iterator[Word]:
     """Cut from each word the silence at its edges: the aligner leaves no gaps between words.
 
+    Nobody pauses within a word: of several stretches of speech that it touches, it is in the one it shares most with.
     A word outside of all speech keeps its place: somebody heard it there.
     """
     for word in words:
-        inside = [span for span in speech if span.start < word.end and span.stop > word.start]
-        if inside:
-            start, end = max(word.start, inside[0].start), min(word.end, inside[-1].stop)
-            yield word.model_copy(update={"start": start, "end": end})
+        shared = [Span(max(word.start, span.start), min(word.end, span.stop)) for span in speech]
+        best = max(shared, key=lambda span: span.seconds, default=Span(0, 0))
+        if best.seconds > 0:
+            yield word.model_copy(update={"start": best.start, "end": best.stop})
         else:
             yield word
 

@@ -59,8 +59,8 @@ def test_groups_are_short_enough_to_read(parts: list[tuple[str, float, float]]) 
 
 def test_silence_at_a_words_edges_is_cut() -> None:
     found = [Word(text="And", start=0.0, end=0.7), Word(text="so", start=0.7, end=3.0), Word(text="?", start=5, end=6)]
-    kept = list(snapped(found, (Span(0.3, 1.0), Span(2.5, 2.8))))
-    assert [(word.start, word.end) for word in kept] == [(0.3, 0.7), (0.7, 2.8), (5, 6)]
+    kept = list(snapped(found, (Span(0.3, 1.0), Span(2.5, 2.7))))
+    assert [(word.start, word.end) for word in kept] == [(0.3, 0.7), (0.7, 1.0), (5, 6)]
 
 
 @pytest.mark.parametrize(
