@@ -20,6 +20,8 @@ BLOCK = 16
 """Tokens of a cache block: vLLM's default on CUDA (config/cache.py)."""
 FRAMES = 4
 """Encoder frames that become one token of the language model: 50 Hz to 12.5 Hz."""
+MEL_BINS = 128
+"""Of the spectrum, which has two frames for each of the encoder's."""
 SAMPLER_BYTES = 40
 """A logit's copies while vLLM warms its sampler up (_dummy_sampler_run): 16 and 32 bit, sorted with its indices and
 the sort's own buffers, softmax, cumulated, scattered back. Counted from the code, not measured."""
@@ -107,7 +109,8 @@ def encoder(model: CatalogModel, context: int, batch: int, parallel: int, *, poo
 
     vLLM profiles the encoder with a recording that fills the context, several where a step takes more tokens than
     one context has (MultiModalBudget); a real step may do the same. The peak is a layer's feed-forward part: its
-    input, its normalised copy, the wide activations before and after GELU. Its results are kept, at the most
+    input, its normalised copy, the wide activations before and after GELU; its callers still hold the spectrum, the
+    embedded sound and the layer's own input (bench/memory.py measures it). The results are kept, at the most
     max(context, batch) tokens of the language model's dimension.
     """
     part = model.encoder
@@ -121,7 +124,7 @@ def encoder(model: CatalogModel, context: int, batch: int, parallel: int, *, poo
     items = max(batch, context) // context
     chunk = int((model.chunk_seconds or 1) * model.tokens_per_second)
     tokens = items * math.ceil(context / chunk) * chunk
-    peak = tokens * FRAMES * 2 * (2 * part.dim + 2 * part.hidden_dim // parallel)
+    peak = tokens * FRAMES * 2 * (2 * MEL_BINS + 4 * part.dim + 2 * part.hidden_dim // parallel)
     return peak + max(context, batch) * 2 * model.dim
 
 
