@@ -158,7 +158,7 @@ def _decode(file: int, container: av.container.InputContainer, sink: _Sink, targ
         raise AudioError(f"{sink.name} ({context.name} in {container.format.name}) holds {found}", hint=HINT)
     return Decoded(
         container=container.format.name,
-        codec=context.name,
+        codec=context.codec.canonical_name,
         rate=rate,
         channels=channels,
         damaged=damaged,

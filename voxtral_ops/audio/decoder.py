@@ -32,7 +32,7 @@ class Decoder:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        hold, lifeline = _pipe()
+        hold, lifeline = os.pipe()
         self._socket, self._lifeline = ours, lifeline
         code = BOOT.format(path=sys.path, ends=f"{theirs.fileno()}, {hold}")
         try:
@@ -125,7 +125,7 @@ class Decoder:
         self.forget()
         if status == 0:
             return
-        if status == -signal.SIGXCPU:
+        if status == -signal.SIGPROF:
             raise AudioError(f"{name} takes too much computing to decode", hint=TOO_LONG)
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         raise AudioError(
@@ -149,7 +149,7 @@ class DecoderPool:
                 answer = decoder.ask(job, file, spool, meanwhile)
                 if answer is not None:
                     self._give(decoder)
-                    return _decoded(answer)
+                    return answered(answer)
 
     def close(self) -> None:
         """End those that are idle."""
@@ -176,7 +176,8 @@ class DecoderPool:
             self._idle.append(decoder)
 
 
-def _decoded(answer: dict[str, Any]) -> Decoded:
+def answered(answer: dict[str, Any]) -> Decoded:
+    """What a decoder found, or the error that it tells of."""
     if "decoded" in answer:
         facts = answer["decoded"]
         return Decoded(**{**facts, "levels": Levels(**facts["levels"])})
@@ -185,10 +186,6 @@ def _decoded(answer: dict[str, Any]) -> Decoded:
         kind = HostError if told["category"] == "host" else AudioError
         raise kind(told["message"], hint=told["hint"], **told["details"])
     raise RuntimeError(f"a fault in the decoder, not in the recording:\n{answer.get('fault')}")
-
-
-def _pipe() -> tuple[int, int]:
-    return os.pipe2(os.O_CLOEXEC)
 
 
 def _environment() -> dict[str, str]:

@@ -55,7 +55,8 @@ def _answer(request: dict[str, Any], file: int, spool: int) -> dict[str, Any]:
     from voxtral_ops.audio.decode import Job, decode  # noqa: PLC0415
 
     limits = AudioLimits(**request["limits"])
-    _bound(limits)
+    # SIGPROF ends us, even inside a decoder, when so much computing time is spent on this one recording.
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
     try:
         job = Job(request["name"], limits, request["loudness"])
         return {"decoded": asdict(decode(job, file, spool))}
@@ -63,6 +64,8 @@ def _answer(request: dict[str, Any], file: int, spool: int) -> dict[str, Any]:
         return {"error": error.as_dict()}
     except Exception:
         return {"fault": traceback.format_exc()[-8000:]}
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _end_with_parent(lifeline: int) -> None:
@@ -83,10 +86,3 @@ def _restrain() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-
-
-def _bound(limits: AudioLimits) -> None:
-    """CPU time and spool for this one recording."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime + limits.cpu_seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))

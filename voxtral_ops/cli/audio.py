@@ -103,12 +103,13 @@ def _text(file: str, found: dict[str, Any]) -> str:
     channels = {1: "mono", 2: "stereo"}.get(found["channels"], f"{found['channels']} channels")
     loudness = "silent" if quality["loudness"] is None else f"{quality['loudness']:.1f} LUFS"
     snr = "" if quality["snr"] is None else f", speech {quality['snr']:.0f} dB above the noise"
+    form = f"{found['codec']} in {found['container']}, {found['rate']} Hz {channels}"
     lines = [
         file,
-        f"  is        {found['codec']} in {found['container']}, {found['rate']} Hz {channels}, {found['seconds']:.2f} s",
+        f"  is        {form}, {found['seconds']:.2f} s",
         f"  loudness  {loudness}, peak {quality['peak']:.1f} dBFS, {quality['clipping']:.2%} clipped{snr}",
         f"  speech    {quality['speech']:.0%} of it ({quality['detector']}){_spans(found['speech'])}",
-        f"  sent      {sent['rate']} Hz mono, {sent['gain']:+.1f} dB, {len(sent['segments'])} segments,"
+        f"  sent      {sent['rate']} Hz mono, {sent['gain']:+.1f} dB, {len(sent['segments'])} segment(s),"
         f" {sent['seconds']:.1f} s, {sent['bytes']} bytes",
     ]
     return "\n".join([*lines, *(f"  wrong     {problem}" for problem in found["problems"])])
