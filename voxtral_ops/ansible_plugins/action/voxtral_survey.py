@@ -60,13 +60,18 @@ class ActionModule(ActionBase):
                 self._survey(
                     arguments["layout"],
                     arguments.get("release") or {},
-                    arguments.get("overrides") or {},
+                    self._wishes(arguments),
                     Path(arguments["locks"]),
                 )
             )
         except VoxtralError as error:
             result.update(failed=True, msg=error.message, hint=error.hint)
         return result
+
+    def _wishes(self, arguments: dict) -> dict:
+        """What the operator wants, in one piece."""
+        named = {"goal": arguments.get("goal"), "models": arguments.get("models"), "force": arguments.get("force")}
+        return {**(arguments.get("overrides") or {}), **{name: value for name, value in named.items() if value}}
 
     def _survey(self, raw_layout: dict, raw_release: dict, overrides: dict, locks: Path) -> dict:
         from voxtral_ops import __version__

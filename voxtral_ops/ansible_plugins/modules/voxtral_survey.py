@@ -26,10 +26,26 @@ options:
     description: The folder on the controller that holds the engines' locks; the lock is part of what a release is.
     type: path
     required: true
+  goal:
+    description: What matters most.
+    type: str
+    choices: [latency, throughput, balanced, longest-audio]
+    default: balanced
+  models:
+    description: What to serve of the release. Empty means as many of its models as fit, in its order.
+    type: list
+    elements: str
+    default: []
   overrides:
-    description: What the operator wants otherwise than the plan would have it, such as C(port).
+    description:
+      - What the operator wants otherwise than the plan would have it, C(port), C(arguments), C(environment).
+      - Checked against the arithmetic; refused with what would break.
     type: dict
     default: {}
+  force:
+    description: Take what the arithmetic refuses, with a warning in the plan.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
