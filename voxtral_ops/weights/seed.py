@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -107,8 +108,15 @@ class SeedServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Where it listens."""
-        host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"http://{self.options.address or socket.gethostname()}:{self.server_address[1]}"
+
+    def drop_rights(self) -> None:
+        """Go on as the owner of the models: who only reads files needs no more than that."""
+        facts = self.shelf.store.root.stat()
+        if os.geteuid() == 0 and facts.st_uid != 0:
+            os.setgroups([])
+            os.setgid(facts.st_gid)
+            os.setuid(facts.st_uid)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Take a connection if there is room; whoever comes too many is told to come again."""
@@ -140,7 +148,7 @@ class SeedServer(ThreadingHTTPServer):
             self.sent += sent
 
     def service_actions(self) -> None:
-        """Stop when nobody was here for long enough."""
+        """Stop when nobody was here for long enough. The library asks between two looks for connections."""
         idle = self.options.idle_seconds
         with self._lock:
             over = idle is not None and self._busy == 0 and time.monotonic() - self._last > idle

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
-from typing import Any
+from contextlib import suppress
 
 from voxtral_ops.cli.output import emit, say
 from voxtral_ops.cli.weights_actions.users import rate, size_words
@@ -37,11 +36,9 @@ def run(args: argparse.Namespace, store: WeightsStore) -> int:
     with SeedServer(store, options) as server:
         models = [f"{model.name} {model.revision[:12]}" for model in store.models()]
         say(f"seeding {', '.join(models) or 'nothing yet'} at {server.url}")
-
-        def stop(*_: Any) -> None:
-            sys.exit(0)
-
-        signal.signal(signal.SIGTERM, stop)
-        server.serve_forever(poll_interval=0.5)
+        server.drop_rights()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.5)
     emit(args, {"sent": server.sent}, f"sent {size_words(server.sent)}; stopped")
     return 0
