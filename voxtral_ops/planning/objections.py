@@ -73,7 +73,7 @@ def _of_the_model(overrides: PlanOverrides, model: CatalogModel, wishes: Wishes)
 
 
 def _of_precision(dtype: object, quantization: object, devices: Sequence[Device]) -> Iterator[VoxtralError]:
-    if quantization not in {None, "fp8"}:
+    if quantization not in {None, "none", "fp8"}:
         yield ConfigurationError(
             f"quantization {quantization}: the pinned weights are 16-bit, and vLLM makes fp8 of them and nothing else",
             hint="quantization fp8, or leave it out",

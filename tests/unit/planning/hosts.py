@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from voxtral_ops.catalog import catalog, catalog_model
@@ -9,6 +10,7 @@ from voxtral_ops.hardware.profile import Accelerators, Cpu, Gpu, Interpreter, Pr
 from voxtral_ops.release import Release, ReleaseFile, ReleaseModel
 
 MIB = 1 << 20
+HOSTS = Path(__file__).parents[2] / "data" / "hosts"
 CARDS: dict[str, tuple[str, int, tuple[int, int]]] = {
     "t4": ("Tesla T4", 15360 * MIB, (7, 5)),
     "3060": ("NVIDIA GeForce RTX 3060", 12288 * MIB, (8, 6)),
@@ -68,3 +70,8 @@ def pinned(name: str) -> ReleaseModel:
 def release(*names: str) -> Release:
     """A release of these models; of all, where none is named."""
     return Release(engine="0.32.0", models=tuple(pinned(name) for name in names or catalog()))
+
+
+def profile_named(name: str) -> Profile:
+    """A host of tests/data/hosts."""
+    return Profile.model_validate_json((HOSTS / f"{name}.json").read_text(encoding="utf-8"))
