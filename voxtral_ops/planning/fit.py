@@ -25,6 +25,8 @@ from voxtral_ops.planning.memory import (
 )
 from voxtral_ops.planning.plan import Capacity
 
+FEWEST = 8
+"""Recordings at once that a server should at least take; a context that leaves less is too long for its GPU."""
 STEP_SECONDS = 0.080
 """A live session brings a token every 80 ms, and a step must not take longer."""
 STEP_FIXED = 0.0026
@@ -65,10 +67,15 @@ class Fit:
         return self.need.total + self.cache
 
 
+def fewest(model: CatalogModel, shape: Shape, wishes: Wishes) -> int:
+    """Count the requests at once below which a shorter context would be the better plan."""
+    return wishes.seqs or (1 if is_live(model) else min(FEWEST, shape.seqs))
+
+
 def least(model: CatalogModel, shape: Shape, wishes: Wishes) -> int:
-    """Count the least that a device must give: one request of full length, one at a time where nobody fixed more."""
-    alone = replace(shape, seqs=wishes.seqs or 1)
-    return need(model, alone).total + max(request_bytes(model, shape), wishes.cache or 0)
+    """Count the least that a device must give: cache for one request of full length, or for a few short ones."""
+    few = replace(shape, seqs=fewest(model, shape, wishes))
+    return need(model, few).total + max(request_bytes(model, shape), wishes.cache or 0)
 
 
 def fit(model: CatalogModel, shape: Shape, usable: int, wishes: Wishes) -> Fit | None:
@@ -83,7 +90,7 @@ def fit(model: CatalogModel, shape: Shape, usable: int, wishes: Wishes) -> Fit |
     unit = unit_bytes(model, shape)
     # vLLM keeps one block for itself, and the cache is a whole number of MiB.
     most = _most(available - block - MIB, sequence_bytes(model), unit, request)
-    seqs = wishes.seqs or max(1, min(shape.seqs, most))
+    seqs = max(fewest(model, shape, wishes), min(wishes.seqs or shape.seqs, most))
     chosen = replace(shape, seqs=seqs)
     needed = need(model, chosen)
     cache = wishes.cache or usable - needed.total

@@ -9,7 +9,7 @@ from itertools import cycle
 
 from voxtral_ops.catalog import CatalogModel
 from voxtral_ops.planning.devices import Device
-from voxtral_ops.planning.fit import Fit, Wishes, fit, least, step_seconds
+from voxtral_ops.planning.fit import Fit, Wishes, fewest, fit, least, step_seconds
 from voxtral_ops.planning.goals import RULES, batch_of, contexts
 from voxtral_ops.planning.memory import Precision, Shape, is_live, need, request_bytes
 from voxtral_ops.planning.plan import Goal
@@ -221,5 +221,5 @@ def _replicas(taken: Sequence[Placed], devices: Sequence[Device], most: int) -> 
 
 
 def _forced(placed: Placed) -> Fit:
-    shape = replace(placed.shape, seqs=placed.wishes.seqs or 1)
+    shape = replace(placed.shape, seqs=fewest(placed.model, placed.shape, placed.wishes))
     return Fit(shape, need(placed.model, shape), placed.wishes.cache or request_bytes(placed.model, shape))

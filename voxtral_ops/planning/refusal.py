@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from voxtral_ops.catalog import CatalogModel, catalog
 from voxtral_ops.errors import HostError
 from voxtral_ops.planning.devices import UTILISATION, Device, describe
-from voxtral_ops.planning.fit import Wishes, least
+from voxtral_ops.planning.fit import Wishes, fewest, least
 from voxtral_ops.planning.memory import GIB, Shape, gib, need, request_bytes
 from voxtral_ops.planning.placement import CAPABILITY, PARALLELS, Placed, divides, place, shapes
 from voxtral_ops.planning.plan import Goal
@@ -56,8 +56,8 @@ def shortage(
         return max(0, device.usable(wishes.utilisation) - held)
 
     best = max(able, key=lambda device: (room(device), -device.gpu.index))
-    alone = replace(smallest, seqs=wishes.seqs or 1)
-    return Shortage(model, alone, best, least(model, smallest, wishes), room(best))
+    few = replace(smallest, seqs=fewest(model, smallest, wishes))
+    return Shortage(model, few, best, least(model, smallest, wishes), room(best))
 
 
 def refusal(
