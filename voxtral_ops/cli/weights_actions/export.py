@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -75,14 +76,15 @@ def _release(args: argparse.Namespace, store: WeightsStore) -> Release:
 
 
 def _download(args: argparse.Namespace, folder: Path) -> Wheels:
+    from voxtral_ops.planning.builds import lock_name, requirements  # noqa: PLC0415
     from voxtral_ops.provisioning import find_links, find_project  # noqa: PLC0415
     from voxtral_ops.weights.wheels import download_wheels, find_uv  # noqa: PLC0415
 
     root = find_project().root
-    engine = root / "roles/voxtral_engine/files" / f"{args.engine}.txt"
-    if not engine.is_file():
-        known = sorted(path.stem for path in engine.parent.glob("*.txt"))
-        raise ConfigurationError(f"no engine build {args.engine!r}", hint=f"the builds are {', '.join(known)}")
+    if args.engine not in requirements():
+        raise ConfigurationError(f"no engine build {args.engine!r}", hint=f"the builds are {', '.join(requirements())}")
+    # Packages are chosen by the processor that fetches them.
+    engine = root / "roles/voxtral_engine/files" / lock_name(args.engine, platform.machine())
     toolkit = root / "roles/voxtral_toolkit/files"
     locks = [toolkit / "uv.txt", toolkit / "toolkit.txt", engine, root / "roles/voxtral_whisper/files/whisper.txt"]
     # In a checkout also what ./voxtral itself installs where the playbooks are run from.
