@@ -65,7 +65,8 @@ def _open(lock: Path) -> IO[str]:
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return lock.open("a+", encoding="ascii")
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.fdopen(os.open(lock, flags, 0o644), "a+", encoding="ascii")
         except FileNotFoundError:
             continue  # a collector removed the empty folder at this moment
 

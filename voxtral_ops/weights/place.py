@@ -72,6 +72,8 @@ def place_files(order: Order, source: Source, *, limit: int | None = None, watch
 
 def _make(order: Order, source: Source, meter: Meter, limit: int | None) -> None:
     partial = order.partial
+    if partial.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(partial))
     partial.mkdir(mode=0o700, exist_ok=True)
     try:
         _take_what_is_right(order)
@@ -102,6 +104,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             errno.EROFS: ("it is read-only", "mount it for writing, or choose another directory"),
             errno.EACCES: ("it cannot be written", "run as root, or choose a directory of your own"),
             errno.EPERM: ("it cannot be written", "run as root, or choose a directory of your own"),
+            errno.ELOOP: ("it is a link, and nothing is written through one", "remove the link"),
             errno.EIO: ("the disk does not answer as it should", f"look at the kernel's log (dmesg); {kept}"),
         }
         what, hint = says.get(error.errno or 0, (str(error.strerror or error), f"check the disk; {kept}"))

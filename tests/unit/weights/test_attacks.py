@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.weights.conftest import FILES, NAME, REPOSITORY
+from tests.unit.weights.conftest import FILES
 from tests.unit.weights.liar import TARGET, Asked, Attack, Liar, lying_hub
-from voxtral_ops.errors import CapacityError, ConfigurationError, NetworkError, ReleaseError, ServerError, VoxtralError
+from voxtral_ops.errors import (
+    CapacityError,
+    ConfigurationError,
+    HostError,
+    NetworkError,
+    ReleaseError,
+    ServerError,
+    VoxtralError,
+)
 from voxtral_ops.release import ReleaseModel, parse_release
 from voxtral_ops.weights import DirectorySource, WeightsStore, patience, source_for, transport
 
@@ -317,10 +326,11 @@ def test_a_link_in_the_place_of_the_unfinished_directory(
     place = store.path(model)
     place.parent.mkdir(parents=True)
     place.with_name(f".{place.name}.partial").symlink_to(victim)
-    store.install(model, DirectorySource(folder))
+    with pytest.raises(HostError, match=r"\.partial: it is a link") as caught:
+        store.install(model, DirectorySource(folder))
+    assert caught.value.hint
     assert [path.name for path in victim.iterdir()] == ["theirs"]
-    assert not place.is_symlink()
-    assert store.verify(model, deep=True).ok
+    assert store.models() == ()
 
 
 @pytest.mark.parametrize("name", [TARGET, ".journal.json", ".ranges.json.new", "manifest.json.new"])
@@ -346,7 +356,7 @@ def test_a_link_in_the_place_of_the_lock(
     place = store.path(model)
     place.parent.mkdir(parents=True)
     place.with_name(f".{place.name}.lock").symlink_to(victim)
-    with pytest.raises(VoxtralError, match=r"\.lock") as caught:
+    with pytest.raises(HostError, match=r"\.lock: it is a link") as caught:
         store.install(model, DirectorySource(folder))
     assert caught.value.hint
     assert victim.read_text() == "keep me"
@@ -409,8 +419,6 @@ def test_a_manifest_of_another_model(store: WeightsStore, model: ReleaseModel, f
 
 def test_the_clock_goes_back(store: WeightsStore, model: ReleaseModel, folder: Path) -> None:
     """A file that is changed and dated back to what its stamp says is read again: its inode was changed later."""
-    import os
-
     store.install(model, DirectorySource(folder))
     path = store.path(model) / TARGET
     before = path.stat()
@@ -418,5 +426,3 @@ def test_the_clock_goes_back(store: WeightsStore, model: ReleaseModel, folder: P
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     (problem,) = store.verify(model).problems
     assert "sha256" in problem.problem
-    assert NAME in store.models()[0].name
-    assert REPOSITORY in str(path)
