@@ -161,3 +161,15 @@ def test_the_environment_of_the_installers_is_ours(tmp_path, monkeypatch):
     assert "PYTHONDONTWRITEBYTECODE" not in environment
     assert environment["UV_SYSTEM_CERTS"] == "1"
     assert environment["UV_PYTHON_DOWNLOADS"] == "never"
+
+
+def test_a_wheelhouse_is_all_that_is_asked(run_module, arguments, package, tmp_path, monkeypatch):
+    # Neither variable is set: it is the module itself that keeps away from the index.
+    monkeypatch.delenv("UV_NO_INDEX")
+    monkeypatch.delenv("UV_OFFLINE")
+    house = {**arguments, "find_links": [str(tmp_path / "nowhere")], "wheelhouse": str(package)}
+    assert run_module("voxtral_venv", **house)["voxtral_venv"]["complete"] is True
+    (package / "wheel_of_test-1.0-py3-none-any.whl").unlink()
+    told = run_module("voxtral_venv", **{**house, "path": str(tmp_path / "two"), "cache": str(tmp_path / "empty")})
+    assert f"{package} lacks a package" in told["msg"]
+    assert "weights export --engine" in told["hint"]

@@ -93,6 +93,9 @@ CAUSES = (
     ),
 )
 
+# How uv and pip say that the folder they may look into has not got it.
+LACKING = ("no version of", "not found in the provided package locations", "No matching distribution found")
+
 
 class BuildError(Exception):
     """What went wrong, what to do about it, and the installer's own words."""
@@ -150,6 +153,7 @@ class VenvBuilder:
         uv: str = "",
         wheels=(),
         find_links=(),
+        wheelhouse: str = "",
         torch_backend: str = "",
         python_downloads: bool = False,
         cache: str = "",
@@ -161,7 +165,8 @@ class VenvBuilder:
         self.uv = uv
         self.wheels = list(wheels)
         self.find_links = list(find_links)
-        self.torch_backend = torch_backend
+        self.wheelhouse = wheelhouse
+        self.torch_backend = torch_backend if not wheelhouse else ""
         self.environment = self._environment(python_downloads, cache)
 
     @property
@@ -292,6 +297,8 @@ class VenvBuilder:
         return environment
 
     def _links(self) -> list:
+        if self.wheelhouse:
+            return ["--no-index", f"--find-links={self.wheelhouse}"]
         return [f"--find-links={place}" for place in self.find_links]
 
     def _downloading(self, line: str) -> None:
@@ -349,6 +356,12 @@ class VenvBuilder:
             raise self._explain("\n".join(lines), command)
 
     def _explain(self, output: str, command: list) -> BuildError:
+        if self.wheelhouse and any(mark in output for mark in LACKING):
+            return BuildError(
+                f"{self.wheelhouse} lacks a package that {self.lock.name} names",
+                "is the bundle of this build and this Python? `voxtral-ops weights export --engine BUILD` makes one",
+                output,
+            )
         for marks, message, hint in CAUSES:
             if any(mark in output for mark in marks):
                 return BuildError(message.format(path=self.path, python=self.python), hint, output)

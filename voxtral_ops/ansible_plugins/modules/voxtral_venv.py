@@ -44,6 +44,10 @@ options:
     type: list
     elements: str
     default: []
+  wheelhouse:
+    description: A folder that holds every package. Where one is named, nothing else is asked.
+    type: str
+    default: ""
   torch_backend:
     description: Where uv takes PyTorch from, such as V(cpu); by default from the index.
     type: str
@@ -134,6 +138,7 @@ ARGUMENTS = {
     "uv": {"type": "path"},
     "wheels": {"type": "list", "elements": "path", "default": []},
     "find_links": {"type": "list", "elements": "str", "default": []},
+    "wheelhouse": {"type": "str", "default": ""},
     "torch_backend": {"type": "str", "default": ""},
     "python_downloads": {"type": "bool", "default": False},
     "cache": {"type": "str", "default": ""},
@@ -156,6 +161,7 @@ def build(parameters: dict) -> dict:
         uv=parameters["uv"] or "",
         wheels=parameters["wheels"],
         find_links=parameters["find_links"],
+        wheelhouse=parameters["wheelhouse"],
         torch_backend=parameters["torch_backend"],
         python_downloads=parameters["python_downloads"],
         cache=parameters["cache"],
