@@ -8,6 +8,7 @@ from typing import Any
 
 LISTEN = "0A"
 COMMAND_LENGTH = 400
+TITLE = b"VLLM::"
 
 
 def listeners(proc: Path = Path("/proc")) -> list[dict[str, Any]]:
@@ -58,6 +59,19 @@ def command_of(folder: Path) -> str:
         words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except OSError:
         return "a process that just ended"
+    if words[0].startswith(TITLE):
+        # vLLM's processes rename themselves: the one that started them tells where they run from.
+        parent = _parent(folder)
+        return f"{words[0].decode(errors='replace')} of {command_of(parent)}"[:COMMAND_LENGTH]
     # Options may carry secrets, and a profile is published: the program and what it works on are enough.
     spoken = itertools.takewhile(lambda word: not word.startswith(b"-"), words)
     return b" ".join(spoken).decode(errors="replace")[:COMMAND_LENGTH]
+
+
+def _parent(folder: Path) -> Path:
+    # The program's name may hold anything; what follows its last bracket is the state, then the parent.
+    try:
+        stat = (folder / "stat").read_bytes()
+    except OSError:
+        return folder / "gone"
+    return folder.parent / stat.rpartition(b")")[2].split()[1].decode()

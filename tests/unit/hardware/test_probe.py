@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from voxtral_ops.hardware import look, probe
-from voxtral_ops.hardware.holders import listeners
+from voxtral_ops.hardware.holders import command_of, listeners
 from voxtral_ops.hardware.profile import Accelerators, Profile
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:   12000000 kB\n"
@@ -195,6 +195,22 @@ def test_options_of_a_holder_are_not_told() -> None:
         process.communicate("")
     assert "canary" not in str(holder)
     assert holder["pid"] == process.pid
+
+
+def test_a_process_that_renamed_itself_is_told_by_who_started_it(tmp_path: Path) -> None:
+    tree = {
+        7: (1, b"/opt/voxtral/engine/bin/python\0/opt/voxtral/engine/bin/vllm\0serve\0--api-key\0x"),
+        8: (7, b"VLLM::EngineCore"),
+    }
+    for pid, (parent, command) in {**tree, 9: (8, b"VLLM::Worker_TP0")}.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_bytes(command)
+        (tmp_path / str(pid) / "stat").write_bytes(b"%d (odd ) name) S %d 1 1" % (pid, parent))
+    assert command_of(tmp_path / "9") == (
+        "VLLM::Worker_TP0 of VLLM::EngineCore of /opt/voxtral/engine/bin/python /opt/voxtral/engine/bin/vllm serve"
+    )
+    (tmp_path / "8" / "stat").unlink()
+    assert command_of(tmp_path / "8") == "VLLM::EngineCore of a process that just ended"
 
 
 def test_what_was_installed_to_its_end(tmp_path: Path) -> None:

@@ -42,6 +42,74 @@ def test_plan_with_options_fixed(tmp_path: Path, manifest: str, capsys: pytest.C
     assert arguments["port"] == 9000
 
 
+def test_plan_for_gpus_that_are_not_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--gpu", "h100-80g", "--count", "2", "--model", "mini-3b", "--model", "realtime-4b"]) == 0
+    out = capsys.readouterr().out
+    assert "realtime-4b" in out
+    assert "not pinned yet" in out
+    assert "live sessions at once" in out
+
+
+def test_goals_are_different(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = set()
+    for goal in ("latency", "throughput", "balanced", "longest-audio"):
+        assert main(["plan", "--gpu", "l4", "--goal", goal, "--json"]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert plan["goal"] == goal
+        arguments = plan["instances"][0]["arguments"]
+        seen.add((arguments["max-num-seqs"], arguments["max-num-batched-tokens"], arguments["max-model-len"]))
+    assert len(seen) == 4
+
+
+def test_force_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "--gpu", "l4", "--model", "small-24b"]
+    assert main(words) == 2
+    refused = capsys.readouterr().err
+    assert "short" in refused
+    assert "what would fit" in refused
+    assert main([*words, "--force"]) == 0
+    assert "warning: forced: small-24b needs" in capsys.readouterr().out
+
+
+def test_explain_speaks_of_this_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "explain", "--gpu", "rtx-4090", "--count", "2", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    text = " ".join(data["text"].split())
+    first, second = data["plan"]["instances"]
+    assert first["arguments"]["kv-cache-memory-bytes"] in text
+    assert f"{first['capacity']['clips']} clips" in text
+    assert f"{second['name']} on port {second['port']}" in text
+    assert max(map(len, data["text"].splitlines())) <= 100
+
+
+def test_explain_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "explain", "--hardware", saved(host(), tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no NVIDIA GPU" in out
+    assert "threads (of 8 physical cores" in out
+
+
+def test_compare_shows_every_model_and_the_number_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "compare", "--gpu", "l4"]) == 0
+    out = capsys.readouterr().out
+    assert "small-24b: small-24b needs" in out
+    assert main(["plan", "compare", "--gpu", "l4", "--json"]) == 0
+    rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["nano", "mini-3b", "small-24b", "realtime-4b"]
+    assert [row["fits"] for row in rows.values()] == [True, True, False, True]
+    assert rows["small-24b"]["plan"] is None
+    assert rows["mini-3b"]["plan"]["instances"][0]["model"] == "mini-3b"
+
+
+def test_the_budgets_bars_do_not_overlap(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--gpu", "h100-80g", "--model", "mini-3b", "--model", "realtime-4b"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("memory of mini-3b"))
+    bars = [line[25:] for line in lines[first + 1 : first + 8]]
+    columns = [sum(column < len(bar) and bar[column] != " " for bar in bars) for column in range(40)]
+    assert columns == [1] * 40
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -49,6 +117,8 @@ def test_plan_with_options_fixed(tmp_path: Path, manifest: str, capsys: pytest.C
         (["--port", "70000"], "between 1 and 65535"),
         (["--hardware", "/nowhere.json"], "/nowhere.json is not a profile"),
         (["--model", "mini"], "did you mean mini-3b"),
+        (["--gpu", "h10080g"], "h100-80g"),
+        (["--gpu", "l4", "--hardware", "host.json"], "two different machines"),
     ],
 )
 def test_what_cannot_be_meant(words: list[str], says: str, manifest: str, capsys: pytest.CaptureFixture[str]) -> None:
