@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -41,7 +42,7 @@ HINT = "play it to see whether it is whole; WAV, MP3, M4A, FLAC, OGG, Opus, WebM
 
 BLOCK = 1 << 16
 """Samples that are handled at once."""
-LONG = 1 << 18
+LONG = 1 << 16
 """Bytes from which a file is worth decoding without a look at each packet."""
 ORDINARY = frozenset(
     {"aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le"}
@@ -198,41 +199,31 @@ def _decode_whole(file: int, track: int, sink: _Sink) -> bool:
         last = graph.add(
             "amovie", filename=f"/proc/self/fd/{file}", stream_index=str(track), dec_threads="1", format_opts=options
         )
-        for name, settings in (
-            ("aresample", f"{RATE}:out_chlayout=mono:osf=s16"),
-            ("asetnsamples", f"n={BLOCK}:p=0"),
-            ("abuffersink", None),
-        ):
-            following = graph.add(name, settings)
-            last.link_to(following)
-            last = following
-        graph.configure()
-        while True:
-            frame: Any = graph.pull()
+        _finish(graph, last, "s16")
+        while (frame := _next(graph)) is not None:
             sink.add(frame.to_ndarray()[0])
-    except EOFError:
-        return True
     except av.error.FFmpegError:
         return False
+    return True
 
 
 def _decode_packets(container: av.container.InputContainer, stream: Any, sink: _Sink) -> tuple[int, int, int]:
     """Packet by packet: what is damaged is left out and counted. Returns that count, the rate and the channels."""
     tally = _Tally()
-    resampler: Any = None
+    graph: Any = None
     shape: Any = None
     rate = channels = 0
     for frame in _frames(container, stream, tally):
         frame_shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if frame_shape != shape:
-            # A stream may change its own format half way; a resampler may not.
+            # A stream may change its own format half way; a graph may not.
             _check_shape(sink.name, frame, sink.limits)
-            _collect(sink, resampler.resample(None) if resampler else [])
-            resampler, shape = _resampler(), frame_shape
+            _feed(graph, None, sink)
+            graph, shape = _graph_for(frame), frame_shape
             rate, channels = rate or frame.sample_rate, channels or frame.layout.nb_channels
         frame.pts = None
-        _collect(sink, resampler.resample(frame))
-    _collect(sink, resampler.resample(None) if resampler else [])
+        _feed(graph, frame, sink)
+    _feed(graph, None, sink)
     if tally.damaged > MOSTLY_DAMAGED * (tally.whole + tally.damaged):
         raise AudioError(
             f"{sink.name} is damaged: {tally.damaged} of {tally.whole + tally.damaged} packets cannot be decoded",
@@ -281,17 +272,45 @@ def _check_shape(name: str, frame: av.AudioFrame, limits: AudioLimits) -> None:
         raise AudioError(f"{name} has {rate} samples a second; at most {limits.rate} are read", hint="resample it")
 
 
-def _resampler() -> Any:
+def _graph_for(frame: av.AudioFrame) -> Any:
     import av  # noqa: PLC0415
 
-    return av.AudioResampler(format="flt", layout="mono", rate=RATE, frame_size=RATE)
+    graph: Any = av.filter.Graph()
+    shape = {"sample_rate": frame.sample_rate, "format": frame.format, "layout": frame.layout.name}
+    _finish(graph, graph.add_abuffer(**shape, time_base=Fraction(1, frame.sample_rate)), "flt")
+    return graph
 
 
-def _collect(sink: _Sink, frames: list[Any]) -> None:
+def _finish(graph: Any, last: Any, form: str) -> None:
+    """To 16 kHz and the mean of the channels, in large blocks."""
+    for name, settings in (
+        ("aresample", f"{RATE}:out_chlayout=mono:osf={form}:rematrix_maxval=1.0"),
+        ("asetnsamples", f"n={BLOCK}:p=0"),
+        ("abuffersink", None),
+    ):
+        following = graph.add(name, settings)
+        last.link_to(following)
+        last = following
+    graph.configure()
+
+
+def _next(graph: Any) -> Any:
+    """What comes out next; None at the end, or when more has to go in first."""
+    try:
+        return graph.pull()
+    except (EOFError, BlockingIOError):
+        return None
+
+
+def _feed(graph: Any, frame: av.AudioFrame | None, sink: _Sink) -> None:
+    """Put a frame in (None ends it) and take out what is ready."""
     import numpy as np  # noqa: PLC0415
 
-    for frame in frames:
-        block = frame.to_ndarray()[0]
+    if graph is None:
+        return
+    graph.push(frame)
+    while (ready := _next(graph)) is not None:
+        block = ready.to_ndarray()[0]
         if not np.isfinite(block).all():
             raise AudioError(f"{sink.name} holds samples that are not numbers", hint="export it again as 16 bit PCM")
         sink.add(pcm16(block))
