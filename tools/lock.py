@@ -69,6 +69,11 @@ LOCKS = {
         ("pyproject:", "huggingface-hub>=2.4,<3"),
         constraint="requirements/operator.txt",
     ),
+    "olah": Lock(
+        "tests/faults/olah.txt",
+        "A real mirror of the hub, which the tests put between a fetch and its hub.",
+        ("olah==0.5.4",),
+    ),
     "whisper": Lock(
         "roles/voxtral_whisper/files/whisper.txt",
         "The fallback's engine. It never decodes files itself, so it takes whatever PyAV is newest.",
