@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from voxtral_ops.speech.whisper import WINDOW, WhisperBackend, WhisperSetup
 
 if TYPE_CHECKING:
     from voxtral_ops.audio import Source
-    from voxtral_ops.planning.plan import Plan
+    from voxtral_ops.planning.plan import Instance, Plan
 
 BACKENDS = ("voxtral", "whisper")
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -200,7 +201,8 @@ class VoxtralManager:
         if plan is None:
             return Endpoint(url=self.config.server or DEFAULT_SERVER, **connection)
         names = {instance.served_name: instance.model for instance in plan.instances}
-        return Endpoint(url=plan.instances[0].url, release=plan.release, models=names, **connection)
+        instance = instance_for(plan, self.config.model)
+        return Endpoint(url=instance.url, release=plan.release, models=names, **connection)
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,21 @@ class _Backends(Mapping[str, Backend]):
 
     def __len__(self) -> int:
         return len(BACKENDS)
+
+
+def instance_for(plan: Plan, model: str | None = None) -> Instance:
+    """Which server transcribes for this process: one of the model asked for, else of the first that is no live one.
+
+    Of several servers of that model each process takes its own, so that processes spread over them.
+    """
+    from voxtral_ops.catalog import catalog  # noqa: PLC0415
+
+    known = catalog()
+    asked = [each for each in plan.instances if model in {each.model, each.served_name}]
+    calm = [each for each in plan.instances if each.model in known and "realtime" not in known[each.model].tasks]
+    first = [*asked, *calm, *plan.instances][0]
+    alike = [each for each in plan.instances if each.model == first.model]
+    return alike[os.getpid() % len(alike)]
 
 
 def installed_plan() -> Plan | None:

@@ -89,6 +89,32 @@ def test_the_plan_of_this_host_says_where_and_what(layout: Layout) -> None:
     assert endpoint.models == {"speech": "nano"}
 
 
+def instance(name: str, model: str, port: int) -> dict[str, Any]:
+    return {**INSTANCE, "name": name, "model": model, "served_name": f"mistralai/{model}", "port": port}
+
+
+@pytest.mark.parametrize(
+    ("asked", "process", "port"),
+    [
+        (None, 0, 8001),
+        (None, 1, 8002),
+        ("realtime-4b", 1, 8000),
+        ("mistralai/mini-3b", 3, 8002),
+        ("unheard-of", 2, 8001),
+    ],
+)
+def test_of_several_servers_the_right_one(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, asked: str | None, process: int, port: int
+) -> None:
+    several = [("realtime-4b", "realtime-4b"), ("mini-3b", "mini-3b"), ("mini-3b-2", "mini-3b")]
+    found = [instance(name, model, 8000 + number) for number, (name, model) in enumerate(several)]
+    install(layout, {**PLAN, "instances": found})
+    monkeypatch.setattr(module.os, "getpid", lambda: process)
+    endpoint = VoxtralManager(VoxtralConfig(model=asked)).endpoint
+    assert endpoint.url == f"http://127.0.0.1:{port}"
+    assert endpoint.models == {"mistralai/realtime-4b": "realtime-4b", "mistralai/mini-3b": "mini-3b"}
+
+
 def test_a_configured_server_beats_the_plan(layout: Layout) -> None:
     install(layout, "broken")
     endpoint = VoxtralManager(VoxtralConfig(server="http://elsewhere:1")).endpoint
