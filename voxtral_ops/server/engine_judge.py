@@ -204,6 +204,7 @@ def _resolved(config: Any) -> dict[str, Any]:
 
 def _cache_suffices(config: Any, planned: int | None) -> None:
     """Reject a plan whose cache does not hold one request of full length, by vLLM's own sums."""
+    planned = config.cache_config.kv_cache_memory_bytes or planned
     if planned is None:
         return
     sums: Any = import_module("vllm.v1.core.kv_cache_utils")

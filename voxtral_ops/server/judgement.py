@@ -135,9 +135,11 @@ def directory_case(directory: Path, profile: Profile | None) -> Case:
 
 def _case(directory: Path, gpus: Sequence[Device | None], name: str) -> Case:
     launch = read_instance(directory)
+    serve, model, *rest = launch.argv[2:]
     return Case(
         name=name,
-        argv=launch.argv[2:],
+        # vLLM reads a tokenizer once for each path.
+        argv=(serve, str(Path(model).resolve()), *rest),
         environment=launch.environment,
         gpus=tuple(gpus),
         cache=launch.instance.memory.kv_cache,
