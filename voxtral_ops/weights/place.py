@@ -24,6 +24,8 @@ from voxtral_ops.weights.verify import MANIFEST, STAMPS, stamps_of, verify_files
 
 MARGIN = 64 << 20
 """What must stay free on the disk."""
+ORDERED = ".ordered.json"
+"""In an unfinished directory, what its manifest will be: so that others can say how far it is."""
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
@@ -80,6 +82,7 @@ def _make(order: Order, source: Source, meter: Meter, limit: int | None) -> None
         _check_space(order)
         journal = Journal(partial)
         journal.open()
+        write_synced(partial / ORDERED, order.manifest)
         fetch = Fetch(partial, journal, meter, limit)
         damaged = order.directory.is_dir() and bool(load_ranges(order.directory))
         fetch.run(order.files, Mended(order.directory, source) if damaged else source, source)
@@ -200,5 +203,6 @@ def _exchange(one: Path, other: Path) -> None:
 
 def _forget_if_empty(partial: Path) -> None:
     with suppress(OSError):
-        if not any(path.stat().st_size for path in partial.rglob("*") if path.is_file() and path.name != JOURNAL):
+        files = [path for path in partial.rglob("*") if path.is_file() and path.name not in {JOURNAL, ORDERED}]
+        if not any(path.stat().st_size for path in files):
             shutil.rmtree(partial, ignore_errors=True)

@@ -22,6 +22,7 @@ from voxtral_ops.paths import Layout
 from voxtral_ops.release import ReleaseModel
 from voxtral_ops.weights.files import sync_directory
 from voxtral_ops.weights.locks import alone, beside
+from voxtral_ops.weights.place import ORDERED
 from voxtral_ops.weights.verify import MANIFEST
 from voxtral_ops.weights.whisper import WHISPER, whisper_model, whisper_path
 
@@ -188,7 +189,8 @@ def _manifest(root: Path, path: Path, directory: Path) -> ReleaseModel | None:
     if directory == whisper_path(root):
         return whisper_model() if path != directory or (path / MANIFEST).is_file() else None
     try:
-        model = ReleaseModel.model_validate_json((path / MANIFEST).read_bytes())
+        name = ORDERED if path.name.endswith(".partial") else MANIFEST
+        model = ReleaseModel.model_validate_json((path / name).read_bytes())
     except (OSError, ValidationError):
         return None
     return model if root / model.directory == directory else None

@@ -200,13 +200,13 @@ def test_the_last_model_takes_its_empty_folders_with_it(
     assert list(store.root.iterdir()) == []
 
 
-def test_how_far_a_partial_is(store: WeightsStore, model: ReleaseModel, layout: Layout) -> None:
-    partial = beside(store.path(model), "partial")
-    partial.mkdir(parents=True)
-    (partial / "consolidated.safetensors").write_bytes(b"x" * 65_536)
+def test_how_far_a_partial_is(store: WeightsStore, model: ReleaseModel, folder: Path, layout: Layout) -> None:
+    (folder / "params.json").unlink()
+    with pytest.raises(ReleaseError, match=r"params\.json"):
+        store.install(model, DirectorySource(folder))
     (held,) = survey(store.root, look(layout))
-    assert held.kind == "partial"
-    assert held.bytes >= 65_536
+    assert (held.kind, held.model, held.total) == ("partial", "mini-3b", model.size)
+    assert model.files[0].size <= held.bytes < model.size + 8192
 
 
 def test_remove_refuses_what_is_needed_and_takes_the_rest(
