@@ -85,8 +85,12 @@ STAGES = (
     ),
     Stage(
         "host",
-        "site.yml over SSH into a systemd container: check mode, for real, again, testinfra",
-        (("tools/test_image.sh",), ("molecule", "test", "--scenario-name", "site")),
+        "over SSH into systemd containers: site.yml in check mode, for real and again; four hosts share weights",
+        (
+            ("tools/test_image.sh",),
+            ("molecule", "test", "--scenario-name", "weights"),
+            ("molecule", "test", "--scenario-name", "site"),
+        ),
         {
             "podman": "podman",
             "runc": "runc",
