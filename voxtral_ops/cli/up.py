@@ -59,6 +59,7 @@ class Run:
 def configure(parser: argparse.ArgumentParser) -> None:
     """What to serve and how to show it."""
     parser.add_argument("--model", help="nano, mini-3b, small-24b or realtime-4b (the best that fits and can be had)")
+    parser.add_argument("--goal", choices=["latency", "throughput", "balanced", "longest-audio"], help="(balanced)")
     parser.add_argument("--port", type=int, help="the port on 127.0.0.1 (8000)")
     parser.add_argument("--whisper-weights", metavar="DIR", help="a folder that already holds Whisper tiny.en")
     parser.add_argument("--check", action="store_true", help="change nothing, say what would change")
@@ -243,6 +244,8 @@ def _variables(args: argparse.Namespace, layout: Layout, release: Release) -> di
         "voxtral_engine_find_links": links,
         "voxtral_whisper_find_links": links,
     }
+    if args.goal:
+        variables["voxtral_hardware_goal"] = args.goal
     if args.whisper_weights:
         variables["voxtral_whisper_weights_source"] = str(Path(args.whisper_weights).absolute())
     return variables
@@ -284,6 +287,8 @@ def _manual(outcome: Run, seconds: float) -> str:
     did = f"{outcome.changed} things changed" if outcome.changed else "nothing had to be changed"
     lines = ["", f"  {outcome.words}", ""]
     lines += [f"ready in {seconds:.0f} s; {did}", "", f"endpoint    {use.get('endpoint', '')}"]
+    others = outcome.plan["instances"][1:] if outcome.plan else []
+    lines += [f"            http://{each['host']}:{each['port']}/v1 ({each['name']})" for each in others]
     lines += [f"transcribe  {program_name()} transcribe FILE", f"curl        {use.get('curl', '')}"]
     lines += [f"openai      {use.get('openai', '')}", f"stop it     {program_name()} down"]
     return "\n".join(lines)

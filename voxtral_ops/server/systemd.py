@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +52,10 @@ class SystemdService:
         for directory in releases.glob("*/instances/*"):
             if f"{directory.parents[1].name}-{directory.name}" == stem:
                 return cls(unit, directory)
-        return cls(unit, releases / stem / "instances" / stem.rpartition("-")[2])
+        # The release is gone: its name ends in eight digits of a digest, and instances may have dashes of their own.
+        parts = re.fullmatch(r"(.+-[0-9a-f]{8})-(.+)", stem)
+        release, name = parts.groups() if parts else (stem, stem)
+        return cls(unit, releases / release / "instances" / name)
 
     def status(self) -> ServerStatus:
         """How it is now: what systemd says, and whether the server answers."""

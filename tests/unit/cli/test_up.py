@@ -145,10 +145,11 @@ def test_a_damaged_pin_is_named(tmp_path: Path) -> None:
 
 
 def test_the_roles_are_told_the_layout_and_the_wishes() -> None:
-    args = argparse.Namespace(port=8123, whisper_weights=None)
+    args = argparse.Namespace(port=8123, goal="latency", whisper_weights=None)
     release, _ = up._release("nano", Project(Path("/nowhere")))
     variables = up._variables(args, user_layout(), release)
     assert variables["voxtral_hardware_overrides"] == {"port": 8123}
+    assert variables["voxtral_hardware_goal"] == "latency"
     assert variables["voxtral_hardware_layout"]["scope"] == "user"
 
 
@@ -159,3 +160,9 @@ def test_what_is_printed_at_the_end_can_be_pasted() -> None:
     assert use["curl"].startswith("curl -sS http://127.0.0.1:8000/v1/audio/transcriptions -F model=nano -F file=@/")
     assert "./" not in use["openai"].split()[0]
     assert "Hello." in up._manual(outcome, 100.0)
+
+
+def test_every_server_of_the_plan_is_shown() -> None:
+    second = {**PLAN["instances"][0], "name": "nano-2", "port": 8001}  # type: ignore[index]
+    outcome = up.Run(plan={**PLAN, "instances": [PLAN["instances"][0], second]}, code=0)  # type: ignore[index]
+    assert "http://127.0.0.1:8001/v1 (nano-2)" in up._manual(outcome, 100.0)

@@ -101,6 +101,12 @@ def test_with_systemd_the_unit_serves(world: World, host: Path) -> None:
     assert service.unit == "voxtral-engine@0.32.0-nano-0badcafe-main.service"
 
 
+def test_a_unit_whose_release_is_gone_still_has_its_name(tmp_path: Path) -> None:
+    service = SystemdService.of_unit("voxtral-engine@0.32.0-mini-3b-0badcafe-mini-3b-2.service", tmp_path)
+    assert service.name == "mini-3b-2"
+    assert service._directory == tmp_path / "0.32.0-mini-3b-0badcafe" / "instances" / "mini-3b-2"
+
+
 @pytest.mark.parametrize(
     ("active", "sub", "state"),
     [
