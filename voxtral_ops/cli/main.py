@@ -24,7 +24,7 @@ COMMANDS = {
     "gate": "transcribe the golden clips and judge the words",
     "server": "start, stop or run one server by hand",
     "engine": "look at the installed engines",
-    "weights": "fetch, verify and list models",
+    "weights": "fetch, verify, carry, seed and remove models",
     "release": "pin models to a revision and its hashes",
     "config": "show and check the configuration",
     "test": "run everything that this machine can run",
