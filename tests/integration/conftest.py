@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from voxtral_ops.weights.whisper import install_whisper, verify_whisper, whisper_path
+
 ROOT = Path(__file__).resolve().parents[2]
+WHISPER_MODELS = ROOT / ".cache" / "models"
 USER = "voxtral-story"
 KEPT = ("VOXTRAL_FIND_LINKS", "SSL_CERT_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "UV_DEFAULT_INDEX", "UV_INDEX")
 
@@ -109,3 +112,21 @@ def engine(request: pytest.FixtureRequest) -> Path:
     stamps = sorted((installation.home / ".local/share/voxtral/engines").glob("*/voxtral-complete.json"))
     assert stamps, "up left no whole engine"
     return stamps[0].parent
+
+
+@pytest.fixture(scope="session")
+def python(request: pytest.FixtureRequest) -> Path:
+    """An interpreter with faster-whisper: a named environment, else the one that `up` installed."""
+    named = os.environ.get("VOXTRAL_TEST_WHISPER")
+    if named:
+        return Path(named) / "bin" / "python"
+    installation = request.getfixturevalue("installation")
+    return Path(installation.home) / ".local/share/voxtral/whisper/current/bin/python"
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """tiny.en, from wherever it can be had, pinned by the package's own list."""
+    install_whisper(WHISPER_MODELS)
+    assert verify_whisper(WHISPER_MODELS, deep=True).ok
+    return whisper_path(WHISPER_MODELS)

@@ -1,6 +1,5 @@
 """Real Whisper on real human speech: the words, the fallback when the server is down, and no process left behind."""
 
-import os
 import time
 import wave
 from collections.abc import Iterator
@@ -13,28 +12,8 @@ from voxtral_ops.config import VoxtralConfig
 from voxtral_ops.manager import VoxtralManager
 from voxtral_ops.speech import word_error_rate
 from voxtral_ops.testing import FakeEngine, Reply
-from voxtral_ops.weights.whisper import install_whisper, verify_whisper, whisper_path
 
 pytestmark = pytest.mark.integration
-MODELS = Path(__file__).resolve().parents[2] / ".cache" / "models"
-
-
-@pytest.fixture(scope="module")
-def python(request: pytest.FixtureRequest) -> Path:
-    """An interpreter with faster-whisper: a named environment, else the one that `up` installed."""
-    named = os.environ.get("VOXTRAL_TEST_WHISPER")
-    if named:
-        return Path(named) / "bin" / "python"
-    installation = request.getfixturevalue("installation")
-    return Path(installation.home) / ".local/share/voxtral/whisper/current/bin/python"
-
-
-@pytest.fixture(scope="module")
-def weights() -> Path:
-    """tiny.en, from wherever it can be had, pinned by the package's own list."""
-    install_whisper(MODELS)
-    assert verify_whisper(MODELS, deep=True).ok
-    return whisper_path(MODELS)
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ def decode(job: Job, file: int, spool: int) -> Decoded:
                 mode="r",
                 container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
                 io_open=_refuse,
+                metadata_errors="replace",  # titles in Latin-1 are no reason to refuse a recording
             ) as container,
         ):
             return _decode(file, container, sink, job.loudness)
@@ -329,4 +330,6 @@ def _words(error: Exception) -> str:
         return "no decoder for its codec"
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
         return "the bytes are no audio format that is understood"
-    return str(error) or type(error).__name__
+    if isinstance(error, EOFError):
+        return "it ends before there is any sound"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

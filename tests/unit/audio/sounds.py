@@ -34,15 +34,21 @@ def encoded(kind: str, seconds: float = 1.0, channels: int = 1) -> bytes:
     """A 440 Hz tone in that format. Vorbis, which PyAV's FFmpeg cannot write, comes from a file made by sox."""
     if kind == "ogg":
         return (DATA / "tone.ogg").read_bytes()
-    container, codec, rate = FORMATS[kind]
+    rate = FORMATS[kind][2]
+    return written(tone(seconds, rate), rate, kind, channels)
+
+
+def written(samples: NDArray[np.float32], rate: int, kind: str, channels: int = 1) -> bytes:
+    """Those samples in that format, the same on each channel."""
+    container, codec, own_rate = FORMATS[kind]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
         layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
-        stream = output.add_stream(codec, rate=rate, layout=layout)
-        samples = np.repeat(tone(seconds, rate)[:, None], channels, axis=1).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
+        stream = output.add_stream(codec, rate=own_rate, layout=layout)
+        interleaved = np.repeat(samples[:, None], channels, axis=1).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
         frame.sample_rate = rate
-        resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate, frame_size=stream.frame_size)
+        resampler = av.AudioResampler(format=stream.format, layout=layout, rate=own_rate, frame_size=stream.frame_size)
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             output.mux(stream.encode(part))
         output.mux(stream.encode(None))
