@@ -57,6 +57,7 @@ class InMemory:
         """A file in memory that holds what was asked for."""
         file = os.fdopen(os.memfd_create("samples", os.MFD_CLOEXEC), "w+b", buffering=0)
         file.write(memoryview(self.data)[start * WIDTH : (start + count) * WIDTH])
+        file.seek(0)
         return file, 0
 
 
