@@ -19,7 +19,7 @@ from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report
 from voxtral_ops.errors import HostError, ReleaseError
 from voxtral_ops.release import ReleaseFile
 from voxtral_ops.weights.bundle import CARRY_AGAIN, CHUNK, HEAD, Bundle, Member
-from voxtral_ops.weights.files import sync_directory
+from voxtral_ops.weights.files import host_errors, sync_directory
 from voxtral_ops.weights.locks import beside
 from voxtral_ops.weights.place import MARGIN
 
@@ -203,26 +203,23 @@ def appearing(target: Path, size: int) -> Iterator[Path]:
     if target.exists():
         raise HostError(f"{target} exists already", hint="remove it, or choose another name", path=target)
     temporary = beside(target.absolute(), "partial")
-    try:
-        _remove(temporary)
-        free = shutil.disk_usage(temporary.parent).free
-        if size + MARGIN > free:
-            raise HostError(
-                f"{temporary.parent} has {free:,} bytes free and the bundle needs {size + MARGIN:,}",
-                hint="choose a larger disk, or write to a pipe with -",
-                path=temporary.parent,
-            )
-        yield temporary
-        temporary.rename(target)
-        sync_directory(temporary.parent)
-    except FileNotFoundError as error:
-        raise HostError(f"{error.filename}: {error.strerror}", hint="make the folder first", path=target) from error
-    except PermissionError as error:
-        raise HostError(
-            f"{error.filename or target} cannot be written", hint="choose a place of your own", path=target
-        ) from error
-    finally:
-        _remove(temporary)
+    if not temporary.parent.is_dir():
+        raise HostError(f"{temporary.parent} is no folder", hint="make it first", path=temporary.parent)
+    with host_errors(target):
+        try:
+            _remove(temporary)
+            free = shutil.disk_usage(temporary.parent).free
+            if size + MARGIN > free:
+                raise HostError(
+                    f"{temporary.parent} has {free:,} bytes free and the bundle needs {size + MARGIN:,}",
+                    hint="choose a larger disk, or write to a pipe with -",
+                    path=temporary.parent,
+                )
+            yield temporary
+            temporary.rename(target)
+            sync_directory(temporary.parent)
+        finally:
+            _remove(temporary)
 
 
 def _remove(path: Path) -> None:

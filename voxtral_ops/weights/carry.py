@@ -15,6 +15,7 @@ from voxtral_ops.errors import HostError, ReleaseError
 from voxtral_ops.release import Release, ReleaseFile, ReleaseModel
 from voxtral_ops.weights.bundle import HEAD, Bundle, BundleReader, BundleSource, Contents, Wheels
 from voxtral_ops.weights.carriers import FolderCarrier, TarCarrier, write_bundle, write_tar
+from voxtral_ops.weights.files import host_errors
 from voxtral_ops.weights.place import MARGIN
 from voxtral_ops.weights.store import WeightsStore
 from voxtral_ops.weights.whisper import WHISPER, install_whisper_from, verify_whisper, whisper_model, whisper_path
@@ -81,12 +82,8 @@ def open_bundle(place: Path | IO[bytes], name: str) -> BundleReader:
         if not (place / HEAD).is_file():
             raise ReleaseError(f"{place} is not a bundle: it has no {HEAD}", hint="name the bundle's own folder")
         return BundleReader(FolderCarrier(place))
-    try:
+    with host_errors(place):
         return BundleReader(TarCarrier(name, place.open("rb")))
-    except OSError as error:
-        if isinstance(error, HostError):
-            raise
-        raise HostError(f"{place}: {error.strerror}", hint="name a bundle", path=place) from error
 
 
 def import_bundle(
@@ -141,7 +138,7 @@ def _install_whisper(store: WeightsStore, reader: BundleReader, model: ReleaseMo
 def _unpack(reader: BundleReader, files: Sequence[ReleaseFile], folder: Path) -> bool:
     """Write the wheels that are not there yet, each under its name when it is proven."""
     missing = [file for file in files if not _is_there(folder / file.path, file)]
-    try:
+    with host_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         need, free = sum(file.size for file in missing) + MARGIN, shutil.disk_usage(folder).free
         if missing and need > free:
@@ -149,10 +146,6 @@ def _unpack(reader: BundleReader, files: Sequence[ReleaseFile], folder: Path) ->
         for file in missing:
             report(f"unpacking {file.path}")
             _write(reader, file, folder)
-    except PermissionError as error:
-        raise HostError(
-            f"{error.filename or folder} cannot be written", hint="choose a folder of your own", path=folder
-        ) from error
     return bool(missing)
 
 

@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from voxtral_ops.errors import HostError, VoxtralError
+
+
+@contextmanager
+def host_errors(path: Path) -> Iterator[None]:
+    """Say which file it was and what the system said about it, where nothing better is known."""
+    try:
+        yield
+    except VoxtralError:
+        raise
+    except OSError as error:
+        raise HostError(
+            f"{error.filename or path}: {error.strerror or error}",
+            hint="check the space and the rights there; then run the same command again",
+            path=path,
+        ) from error
 
 
 def write_synced(path: Path, text: str, like: Path | None = None) -> None:

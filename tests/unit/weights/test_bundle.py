@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -148,6 +149,23 @@ def test_an_export_to_a_disk_that_is_too_small(
     with pytest.raises(HostError, match="bytes free"):
         export_bundle(store, bundle, tmp_path / "big.tar")
     assert not (tmp_path / ".big.tar.partial").exists()
+
+
+def test_a_disk_that_fills_up_under_an_export_leaves_nothing(
+    store: WeightsStore, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from voxtral_ops.weights import carriers
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x.tar"))
+
+    monkeypatch.setattr(carriers, "write_tar", full)
+    with pytest.raises(HostError, match="No space left") as caught:
+        export_bundle(store, bundle, tmp_path / "x.tar")
+    assert caught.value.hint
+    assert not list(tmp_path.glob(".x.tar*"))
+    with pytest.raises(HostError, match="is no folder"):
+        export_bundle(store, bundle, tmp_path / "nowhere" / "x.tar")
 
 
 def test_a_bundle_agrees_with_the_release_or_is_refused(bundle: Bundle, release: Release) -> None:
