@@ -121,6 +121,7 @@ class _Planning:
         if not placed:
             nothing = f"none of {', '.join(model.name for model in real)} fits on the GPUs here: nano runs on the CPU"
             return self.for_cpu([model for model in models if model.demonstration], nothing)
+        self._idle(placed, here)
         instances = [
             on_gpus(each, placed, _pinned(self.release, each.model), self.overrides, build, number, self.warnings)
             for number, each in enumerate(placed)
@@ -148,6 +149,13 @@ class _Planning:
             else:
                 self.warnings.append(f"not served: {lacking.words}")
         return placed
+
+    def _idle(self, placed: tuple[Placed, ...], here: Sequence[Device]) -> None:
+        busy = {device.gpu.index for each in placed for device in each.devices}
+        idle = [f"GPU {each.gpu.index} ({each.gpu.name})" for each in here if each.gpu.index not in busy]
+        if idle:
+            need = f"an equal GPU of enough memory and {HOST_BYTES // 10**9} GB of the host's"
+            self.warnings.append(f"not used: {', '.join(idle)}; a further server of the same model needs {need}")
 
     def _wishes(self, model: CatalogModel, version: str) -> Wishes:
         return replace(wishes_of(self.overrides, model), pooled=version not in COUNTS_FRAMES)
