@@ -178,8 +178,6 @@ class Fetch:
             if tape.at < piece.stop:
                 raise _early(tape, source)
             window.done()
-        except (ServerError, ReleaseError):
-            raise
         except VoxtralError as error:
             patience.pause(error)
             window.again(tape.at)

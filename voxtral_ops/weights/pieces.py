@@ -32,12 +32,12 @@ class Piece(threading.Thread):
         self._held: deque[bytes] = deque()
         self._bytes = 0
         self._finished = self._cancelled = False
-        self._error: VoxtralError | None = None
+        self._error: Exception | None = None
         self.start()
 
     def run(self) -> None:
         """Read until the end, an error, or nobody wants it any more."""
-        error: VoxtralError | None = None
+        error: Exception | None = None
         try:
             reading = self._source.open(self.file, self.begin, self.stop)
             self.stop = reading.stop
@@ -46,14 +46,11 @@ class Piece(threading.Thread):
                     reading.blocks.close()
                     return
                 self._limit.take(len(block))
-        except VoxtralError as caught:
+        except Exception as caught:
             error = caught
-        except OSError as caught:
-            error = HostError(
-                f"{self.file.path} from {self._source.name} cannot be read: {caught.strerror or caught}",
-                hint="check the place and the rights there",
-            )
-            error.__cause__ = caught
+        if isinstance(error, OSError) and not isinstance(error, VoxtralError):
+            says = f"{self.file.path} from {self._source.name} cannot be read: {error.strerror or error}"
+            error = HostError(says, hint="check the place and the rights there")
         with self._change:
             self._error, self._finished = error, True
             self._change.notify_all()

@@ -59,7 +59,7 @@ def test_fetch_verify_list(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixtu
     again = run(capsys, "weights", "fetch", "mini-3b", "--release", str(release), *where, "--json")
     assert json.loads(again[1])["changed"] is False
     assert run(capsys, "weights", "verify", *where)[0] == 0
-    assert "mini-3b" in run(capsys, "weights", "list", *where)[1]
+    assert "mini-3b" in run(capsys, "weights", "list", *where, "--home", str(tmp_path))[1]
     (models / REPOSITORY / ("b" * 40) / "params.json").unlink()
     status, out, _ = run(capsys, "weights", "verify", *where)
     assert status == 1

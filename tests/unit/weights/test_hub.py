@@ -8,6 +8,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session
 
 from tests.fakes.hub import Fault, Hub
 from tests.unit.weights.conftest import FILES, NAME, REPOSITORY
@@ -133,6 +134,21 @@ def test_the_right_token(hub: Hub, model: ReleaseModel, store: WeightsStore, mon
     monkeypatch.setenv("HF_TOKEN", "right")
     assert pin(catalog_model(NAME)) == model
     assert fetch(store, model)
+
+
+def test_a_proxy_is_used_and_left_aside(
+    hub: Hub, store: WeightsStore, model: ReleaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://models.invalid")
+    monkeypatch.setenv("HTTP_PROXY", hub.url)
+    close_session()  # the client's own looks at the environment once
+    assert fetch(store, model) is True
+    assert f"GET http://models.invalid/{REPOSITORY}/resolve/{'b' * 40}/tekken.json" in hub.requests
+    monkeypatch.setenv("NO_PROXY", "models.invalid")
+    close_session()
+    shutil.rmtree(store.root)
+    with pytest.raises(NetworkError, match="cannot be reached"):
+        fetch(store, model)
 
 
 def test_the_hub_is_down(store: WeightsStore, model: ReleaseModel, monkeypatch: pytest.MonkeyPatch) -> None:

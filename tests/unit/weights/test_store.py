@@ -141,6 +141,21 @@ def test_a_private_checkpoint_becomes_readable_for_the_service(
     assert {path.stat().st_mode & 0o777 for path in store.path(model).iterdir()} == {0o640}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_files_belong_to_whom_the_store_belongs_to(store: WeightsStore, model: ReleaseModel, folder: Path) -> None:
+    store.root.mkdir()
+    os.chown(store.root, 65534, 65534)
+    store.install(model, DirectorySource(folder))
+    everything = [store.path(model), *store.path(model).iterdir()]
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in everything} == {(65534, 65534)}
+    assert {path.stat().st_mode & 0o777 for path in everything} == {0o750, 0o640}
+    os.chown(store.root, 1, 1)
+    assert store.install(model, DirectorySource(folder)) is True
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in everything} == {(1, 1)}
+    assert store.verify(model).hashed == 0, "giving files away is no reason to read them"
+    assert store.install(model, DirectorySource(folder)) is False
+
+
 def test_no_right_to_write(model: ReleaseModel, folder: Path) -> None:
     # Root may write everywhere, so the store is used as nobody, in a place that nobody can look into.
     root = os.geteuid() == 0
