@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -136,12 +137,20 @@ def test_the_right_token(hub: Hub, model: ReleaseModel, store: WeightsStore, mon
     assert fetch(store, model)
 
 
+@pytest.fixture
+def own_session() -> Iterator[None]:
+    """The client looks at the environment once and keeps what it saw."""
+    close_session()
+    yield
+    close_session()
+
+
+@pytest.mark.usefixtures("own_session")
 def test_a_proxy_is_used_and_left_aside(
     hub: Hub, store: WeightsStore, model: ReleaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://models.invalid")
     monkeypatch.setenv("HTTP_PROXY", hub.url)
-    close_session()  # the client's own looks at the environment once
     assert fetch(store, model) is True
     assert f"GET http://models.invalid/{REPOSITORY}/resolve/{'b' * 40}/tekken.json" in hub.requests
     monkeypatch.setenv("NO_PROXY", "models.invalid")
