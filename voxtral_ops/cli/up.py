@@ -177,7 +177,7 @@ def _release(name: str | None, project: Project) -> tuple[Release, str]:
     from voxtral_ops.hardware import look  # noqa: PLC0415
     from voxtral_ops.planning import choose_model  # noqa: PLC0415
 
-    best, reasons = choose_model(look(), tuple(catalog()))
+    best, reasons = choose_model(look(), tuple(catalog()), home=default_layout().home)
     why = "; ".join(reasons)
     if not catalog_model(best).bundled:
         try:

@@ -40,7 +40,7 @@ class Device:
     def usable(self, utilisation: float | None = None) -> int:
         """Count the bytes that instances may take together."""
         share = int((utilisation or UTILISATION) * self.limit)
-        return max(0, min(share, self.limit - self.others - (ROOM if self.others else 0)))
+        return max(0, min(share, self.limit - max(self.others, IGNORED) - ROOM))
 
     def without(self, pid: int) -> Device:
         """Tell what it would give if that process were gone."""

@@ -107,7 +107,8 @@ def finish(  # noqa: PLR0913 - everything that an instance is made of
         draft.arguments[option] = value
         draft.reasons[option] = "set by the operator"
     for variable, text in overrides.environment.items():
-        draft.variable(variable, text, "set by the operator")
+        draft.environment[variable] = text
+        draft.reasons[variable] = "set by the operator"
     where = f"{pinned.repository} at {pinned.revision[:12]}, {gib(pinned.size)}" if pinned else ""
     draft.reasons["model"] = where or f"{model.repository}, not pinned yet: `voxtral-ops release lock` pins it"
     port = draft.arguments["port"]

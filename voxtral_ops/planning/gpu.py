@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from voxtral_ops.planning.builds import EngineBuild, demand
-from voxtral_ops.planning.devices import UTILISATION
 from voxtral_ops.planning.draft import Draft, common, finish, limit_audio
 from voxtral_ops.planning.fit import STEP_SECONDS, capacity, live_limit, step_seconds
 from voxtral_ops.planning.goals import RULES
@@ -109,8 +108,9 @@ def _precision(draft: Draft, placed: Placed, warnings: list[str]) -> None:
 
 def _memory(draft: Draft, placed: Placed, memory: Memory) -> None:
     shared = memory.neighbours > 0
-    share = memory.total if shared else max(memory.total, int(memory.limit * UTILISATION) - memory.others)
-    utilisation = placed.wishes.utilisation or min(UTILISATION, math.floor(100 * share / memory.limit + 0.01) / 100)
+    usable = min(device.usable() for device in placed.devices)
+    share = memory.total if shared else usable
+    utilisation = placed.wishes.utilisation or math.floor(100 * share / memory.limit + 0.01) / 100
     why = "what must be free when it starts: vLLM checks it, and does no more with it once the cache is set"
     if shared:
         why = f"its own part of a shared GPU; {why}"

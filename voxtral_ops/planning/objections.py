@@ -10,7 +10,7 @@ from voxtral_ops.planning.devices import ROOM, UTILISATION, Device
 from voxtral_ops.planning.fit import Wishes
 from voxtral_ops.planning.goals import batch_of
 from voxtral_ops.planning.memory import gib, request_bytes
-from voxtral_ops.planning.options import unknown_option
+from voxtral_ops.planning.options import unknown_option, unknown_variable
 from voxtral_ops.planning.overrides import PlanOverrides, wishes_of
 from voxtral_ops.planning.placement import CAPABILITY, PARALLELS, divides, shapes
 
@@ -21,10 +21,9 @@ def objections(
     """Go through everything that would keep vLLM ``version`` from starting. No devices: the CPU serves."""
     arguments = overrides.arguments_of(model)
     wishes = wishes_of(overrides, model)
-    for name in arguments:
-        unknown = unknown_option(name, version)
-        if unknown:
-            yield unknown
+    unknown = [unknown_option(name, version) for name in arguments]
+    unknown += [unknown_variable(name, version) for name in overrides.environment]
+    yield from (each for each in unknown if each is not None)
     yield from _of_the_model(overrides, model, wishes)
     yield from _of_precision(arguments.get("dtype"), arguments.get("quantization"), devices)
     if not devices:

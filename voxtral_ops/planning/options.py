@@ -31,12 +31,18 @@ def _listed(version: str) -> list[str]:
 
 def unknown_option(name: str, version: str) -> ConfigurationError | None:
     """Say that vLLM has no such option, and which one may be meant; None where it has it."""
-    known = known_options(version)
+    return _unknown(name, known_options(version), f"vLLM {version} has no option {name}")
+
+
+def unknown_variable(name: str, version: str) -> ConfigurationError | None:
+    """Say that vLLM reads no such variable of its own, and which one may be meant; None where it does."""
+    own = known_variables(version) if name.startswith("VLLM_") else frozenset()
+    return _unknown(name, own, f"vLLM {version} reads no variable {name}")
+
+
+def _unknown(name: str, known: frozenset[str], words: str) -> ConfigurationError | None:
     if not known or name in known:
         return None
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return ConfigurationError(
-        f"vLLM {version} has no option {name}",
-        hint=f"did you mean {close[0]}?" if close else "voxtral_ops/data/options lists them all",
-        argument=name,
-    )
+    hint = f"did you mean {close[0]}?" if close else "voxtral_ops/data/options lists them all"
+    return ConfigurationError(words, hint=hint, argument=name)

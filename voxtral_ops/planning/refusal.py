@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from voxtral_ops.catalog import CatalogModel, catalog
 from voxtral_ops.errors import HostError
-from voxtral_ops.planning.devices import UTILISATION, Device, describe
+from voxtral_ops.planning.devices import IGNORED, ROOM, UTILISATION, Device, describe
 from voxtral_ops.planning.fit import Wishes, fewest, least
 from voxtral_ops.planning.memory import GIB, Shape, gib, need, request_bytes
 from voxtral_ops.planning.placement import CAPABILITY, PARALLELS, Placed, divides, place, shapes
@@ -144,5 +144,6 @@ def _more_hardware(model: CatalogModel, goal: Goal, wishes: Wishes, found: Short
         if place(model, alike, goal, wishes) is not None:
             yield f"{size} such GPUs"
             break
-    named = found.needed / (wishes.utilisation or UTILISATION) / NAMED
+    share, beside = found.needed / (wishes.utilisation or UTILISATION), found.needed + IGNORED + ROOM
+    named = max(share, beside) / NAMED
     yield f"a GPU of {math.ceil(named / GIB)} GiB or more"

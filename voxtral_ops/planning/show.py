@@ -21,6 +21,9 @@ def decisions(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield "gpus", _gpus(instance), instance.reasons["gpus"]
         for name, value in instance.arguments.items():
             yield f"--{name}", _written(value), instance.reasons[name]
+        if "quantization" not in instance.arguments and "quantization" in instance.reasons:
+            yield "quantization", "none", instance.reasons["quantization"]
+        yield "encoder budget", gib(instance.memory.encoder), instance.reasons["encoder"]
         for name, text in instance.environment.items():
             yield name, text, instance.reasons[name]
         yield from _capacity(instance)

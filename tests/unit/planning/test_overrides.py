@@ -129,6 +129,11 @@ def test_a_context_larger_than_the_models_is_the_models_fault() -> None:
     assert isinstance(refusal(host(), PlanOverrides(models=("nano",), arguments={"max-model-len": 8192})), ModelError)
 
 
+def test_a_misspelt_variable_is_told_the_nearest() -> None:
+    error = refusal(host(), PlanOverrides(environment={"VLLM_CPU_OMP_THREADS_BING": "nobind"}))
+    assert error.hint == "did you mean VLLM_CPU_OMP_THREADS_BIND?"
+
+
 def test_a_misspelt_option_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--gpu", "l4", "--set", "max-num-seq=8", "--json"]) == 2
     assert "did you mean max-num-seqs?" in json.dumps(capsys.readouterr()._asdict())
