@@ -23,7 +23,7 @@ FRAMES = 4
 MEL_BINS = 128
 """Of the spectrum, which has two frames for each of the encoder's."""
 SPECTRUM_BYTES = 4460
-"""What making a frame of the spectrum takes in 32 bit; the peak of a model as small as nano. Measured: bench/memory.py."""
+"""What making a frame of the spectrum takes, in 32 bit: the peak of a model as small as nano (bench/memory.py)."""
 SAMPLER_BYTES = 40
 """A logit's copies while vLLM warms its sampler up (_dummy_sampler_run): 16 and 32 bit, sorted with its indices and
 the sort's own buffers, softmax, cumulated, scattered back. Counted from the code, not measured."""

@@ -208,15 +208,11 @@ def _cache_suffices(config: Any, planned: int | None) -> None:
     if planned is None:
         return
     sums: Any = import_module("vllm.v1.core.kv_cache_utils")
-    layers = cache_layers(config)
+    if hasattr(config.cache_config, "kv_cache_layout"):
+        # A running engine asks its kernels for it; every one of these takes as many bytes.
+        config.cache_config.kv_cache_layout = "LBNHC"
     try:
-        # The public check also wants to know the cache's layout, which only a running engine has chosen.
-        sums._check_enough_kv_cache_memory(
-            planned,
-            lambda: sums.max_memory_usage_bytes(config, layers.values()),
-            config.model_config.max_model_len,
-            lambda size: sums.estimate_max_model_len(config, layers, size),
-        )
+        sums.get_kv_cache_configs(config, [cache_layers(config)], [planned])
     except ValueError as error:
         raise Rejected("memory", _words(error)) from error
 
