@@ -29,8 +29,8 @@ FEWEST = 8
 """Recordings at once that a server should at least take; a context that leaves less is too long for its GPU."""
 STEP_SECONDS = 0.080
 """A live session brings a token every 80 ms, and a step must not take longer."""
-STEP_FIXED = 0.0026
-STEP_PER_SESSION = 0.0003
+STEP_FIXED = 0.0025
+STEP_PER_SESSION = 0.0002
 STEP_BANDWIDTH = 0.8
 """A step's time: this much, and this much a session, and the bytes read at this part of the memory's bandwidth. Fitted
 to two published measurements on an H200 (vLLM pull request 51167: 191 steps a second for one session, 164 for four)."""
