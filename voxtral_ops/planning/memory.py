@@ -119,9 +119,8 @@ def encoder(model: CatalogModel, context: int, batch: int, parallel: int, *, poo
     if is_live(model):
         # Its layers run inside a step; SwiGLU has three wide activations. A file's convolutions run at once.
         step = batch * FRAMES * 2 * (2 * part.dim + 3 * part.hidden_dim // parallel)
-        file = (
-            int(FILE_SECONDS * model.tokens_per_second) if pooled else context
-        )  # vLLM 0.19 profiles the whole context
+        # vLLM 0.19 profiles a recording that fills the context.
+        file = int(FILE_SECONDS * model.tokens_per_second) if pooled else context
         return step + file * FRAMES * part.dim * 2 * (2 * 2 + 1)
     items = max(batch, context) // context
     chunk = int((model.chunk_seconds or 1) * model.tokens_per_second)
