@@ -142,11 +142,13 @@ def _timed(work: Callable[[], object]) -> float:
 
 def table(rows: Sequence[Row], micro: float, load: tuple[float, float]) -> str:
     """The results in Markdown; ratios are against ours in the same part."""
-    lines = ["| | wall s | MB/s | CPU s | peak MB | wall ÷ ours |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| | wall s | MB/s | CPU s | peak MB | wall ÷ ours | CPU ÷ ours |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for row in rows:
         ours = next(each for each in rows if each.part == row.part)
-        numbers = f"{row.wall:.2f} | {row.rate:.0f} | {row.cpu:.2f} | {row.memory_mb:.0f} | {row.wall / ours.wall:.2f}"
-        lines.append(f"| {row.part}: {row.name} | {numbers} |")
+        numbers = f"{row.wall:.2f} | {row.rate:.0f} | {row.cpu:.2f} | {row.memory_mb:.0f}"
+        ratios = f"{row.wall / ours.wall:.2f} | {row.cpu / ours.cpu:.2f}"
+        lines.append(f"| {row.part}: {row.name} | {numbers} | {ratios} |")
     size = f"{rows[0].megabytes / 1000:.1f} GB, {os.cpu_count()} cores"
     return (
         "\n".join(lines)
