@@ -8,6 +8,7 @@ import random
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -143,12 +144,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.answer()
 
+    def do_POST(self) -> None:
+        self.answer()
+
     def answer(self) -> None:
         self.hub.requests.append(f"{self.command} {self.path}")
         self.hub.tokens.append(self.headers.get("Authorization", ""))
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        if parts[:2] == ["api", "models"] and len(parts) in {4, 6}:
+        if parts[:2] == ["api", "models"] and (len(parts) == 4 or parts[4:5] == ["revision"]):
             self.about("/".join(parts[2:4]), parts[5] if len(parts) == 6 else None)
+        elif parts[:2] == ["api", "models"] and len(parts) >= 6 and parts[4] in {"tree", "paths-info"}:
+            self.tree("/".join(parts[2:4]), parts[5])
         elif len(parts) >= 5 and parts[2] == "resolve":
             self.resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
         else:
@@ -163,6 +169,22 @@ class _Handler(BaseHTTPRequestHandler):
         told = {"id": name, "modelId": name, "sha": repository.revision, "lastModified": repository.published}
         body = json.dumps({**told, "siblings": siblings}).encode()
         self.send(200, body, {"Content-Type": "application/json"})
+
+    def tree(self, name: str, revision: str) -> None:
+        """List the files, or those that a POST asks for, as mirrors and `hf cache verify` do."""
+        asked = parse_qs(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()).get("paths")
+        repository = self.repository(name, revision)
+        if repository is None:
+            return
+        rows = [self.row(path, data) for path, data in repository.files.items() if asked is None or path in asked]
+        self.send(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
+
+    def row(self, path: str, data: Content) -> dict[str, Any]:
+        size = size_of(data)
+        if size < LFS_FROM:
+            return {"type": "file", "path": path, "size": size, "oid": git_hash(data)}
+        lfs = {"oid": sha256_of(data), "size": size, "pointerSize": 134}
+        return {"type": "file", "path": path, "size": size, "oid": "0" * 40, "lfs": lfs}
 
     def sibling(self, path: str, data: Content, *, blobs: bool) -> dict[str, Any]:
         if not blobs:
@@ -332,7 +354,7 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(key, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
 
@@ -342,6 +364,8 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is none."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def part_of(data: Content, start: int, stop: int) -> bytes:

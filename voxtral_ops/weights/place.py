@@ -168,8 +168,13 @@ def _readable(order: Order) -> bool:
     others = [path for path in [*mine, *folders] if path.exists() and order.access.differs(path)]
     if not others:
         return False
-    for path in others:
-        order.access.apply(path)
+    try:
+        for path in others:
+            order.access.apply(path)
+    except OSError as error:
+        if error.errno in {errno.EROFS, errno.EPERM, errno.EACCES}:
+            return False  # A shared or read-only store is somebody else's to arrange.
+        raise
     # Their stamps changed with them; their bytes were judged a moment ago.
     write_stamps(order.directory, stamps_of(order.directory, order.files))
     return True
