@@ -84,7 +84,7 @@ def on_cpu(  # noqa: PLR0913 - everything that an instance is made of
     _threads(draft, profile, model, len(beside) + 1)
     limit_audio(draft, model, shape.context, serves)
     draft.reasons["gpus"] = "none: the CPU build"
-    draft.reasons["encoder"] = f"a recording of {shape.context} tokens at once, as on a GPU"
+    draft.reasons["encoder"] = f"a recording of {shape.context} tokens passes it at once"
     instance = finish(draft, model, pinned, overrides, name=model.name, memory=memory, capacity=serves)
     return instance, objections
 

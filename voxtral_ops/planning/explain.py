@@ -58,9 +58,9 @@ def _instance(plan: Plan, instance: Instance) -> Iterator[str]:
 
 def _weights(instance: Instance, model: CatalogModel) -> str:
     memory, size = instance.memory, len(instance.gpus)
-    where = f"each of {size} GPUs" if size > 1 else "the GPU" if size else "the host"
-    text = f"{instance.name}: {model.parameters / 1e9:.1f} billion parameters take {gib(memory.weights)} of {where}'s"
-    text += f" {gib(memory.limit)}"
+    where = f" of each of {size} GPUs" if size > 1 else " of the GPU" if size else ", the host's memory"
+    text = f"{instance.name}: {model.parameters / 1e9:.1f} billion parameters take {gib(memory.weights)} of the "
+    text += f"{gib(memory.limit)}{where}"
     if "quantization" in instance.arguments:
         text += f", in {instance.arguments['quantization']}, because {instance.reasons['quantization']}."
     else:
@@ -111,12 +111,11 @@ def _cache(instance: Instance, model: CatalogModel) -> str:
     clip, long = clip_tokens(model, CLIP_SECONDS), clip_tokens(model, LONG_SECONDS)
     text += (
         f"A token takes {each / 1024:.0f} KiB of it, so it holds {memory.kv_cache // each} tokens. A clip of 30 "
-        f"seconds is {clip} of them with its words, half an hour {long}: {instance.capacity.clips} clips or "
-        f"{instance.capacity.files} such recordings at once."
+        f"seconds is {clip} of them with its words, half an hour {long}: {instance.capacity.clips} clips"
     )
-    if not instance.capacity.files:
-        text += f" Half an hour is longer than a request may be here; {_minutes(instance)} is the most."
-    return text
+    if instance.capacity.files:
+        return f"{text}, or {instance.capacity.files} such recordings, at once."
+    return f"{text} at once. Half an hour is longer than a request may be here; {_minutes(instance)} is the most."
 
 
 def _served(plan: Plan, instance: Instance, model: CatalogModel) -> str:

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from voxtral_ops.planning.builds import EngineBuild, demand
 from voxtral_ops.planning.draft import Draft, common, finish, limit_audio
-from voxtral_ops.planning.fit import STEP_SECONDS, capacity, live_limit, step_seconds
-from voxtral_ops.planning.goals import RULES
+from voxtral_ops.planning.fit import STEP_SECONDS, capacity, least, live_limit, step_seconds
+from voxtral_ops.planning.goals import RULES, contexts
 from voxtral_ops.planning.memory import MIB, audio_seconds, gib, is_live, request_bytes
 from voxtral_ops.planning.overrides import PlanOverrides
 from voxtral_ops.planning.placement import Placed
-from voxtral_ops.planning.plan import Capacity, Instance, Memory
+from voxtral_ops.planning.plan import Capacity, Goal, Instance, Memory
 from voxtral_ops.release import ReleaseModel
 
 
@@ -34,7 +34,7 @@ def on_gpus(  # noqa: PLR0913, PLR0917 - everything that an instance is made of
     _precision(draft, placed, warnings)
     if shape.parallel > 1:
         draft.argument("tensor-parallel-size", shape.parallel, _why_parallel(placed))
-    draft.argument("max-model-len", shape.context, _why_context(placed, serves))
+    draft.argument("max-model-len", shape.context, _why_context(placed, overrides.goal))
     draft.argument("max-num-seqs", shape.seqs, _why_seqs(placed, overrides))
     why_batch = RULES[overrides.goal].why_batch
     if is_live(model):
@@ -132,19 +132,26 @@ def _why_parallel(placed: Placed) -> str:
     model, size = placed.model, placed.shape.parallel
     if placed.wishes.parallel:
         return "set by the operator"
-    return (
-        f"{gib(model.weight_bytes)} of weights on one GPU leave too little, or are read too slowly; {size} divides "
-        f"{model.heads} heads, {model.kv_heads} key-value heads and the encoder's {model.encoder.heads}"
+    divides = (
+        f"{size} divides {model.heads} heads, {model.kv_heads} key-value heads and the encoder's {model.encoder.heads}"
     )
+    alone = replace(placed.shape, parallel=1)
+    if least(model, alone, placed.wishes) > min(device.usable() for device in placed.devices):
+        return f"one GPU does not hold {gib(model.weight_bytes)} of 16-bit weights and a request; {divides}"
+    bandwidth = placed.devices[0].gpu.memory_bandwidth or 0
+    slow, fast = (1000 * step_seconds(model, shape, bandwidth) for shape in (alone, placed.shape))
+    return f"a step takes {fast:.0f} ms instead of {slow:.0f} on one GPU (estimated); {divides}"
 
 
-def _why_context(placed: Placed, serves: Capacity) -> str:
+def _why_context(placed: Placed, goal: Goal) -> str:
     minutes = audio_seconds(placed.model, placed.shape.context) // 60
     if is_live(placed.model):
         return f"sessions of {minutes} minutes; each minute makes a session's steps slower"
     whole = min(placed.fit.shape.seqs, placed.fit.cache // request_bytes(placed.model, placed.fit.shape))
-    smaller = "" if serves.files else ", the longest that fits with 16-bit weights" * (placed.shape.precision != "fp8")
-    return f"recordings of {minutes} minutes{smaller}; {whole} of that length at once"
+    shape = placed.shape
+    most = contexts(placed.model, goal, shape.precision)[0]
+    limit = f", the longest that fits with {shape.precision} weights" if shape.context < most else ""
+    return f"recordings of {minutes} minutes{limit}; {whole} of that length at once"
 
 
 def _why_seqs(placed: Placed, overrides: PlanOverrides) -> str:
@@ -171,7 +178,7 @@ def _why_gpus(placed: Placed, everybody: Sequence[Placed]) -> str:
 
 def _why_encoder(placed: Placed) -> str:
     if is_live(placed.model):
-        return "its layers in a step, and a file of ten minutes through its first ones"
+        return "a step passes its layers, and a file of ten minutes its first ones at once"
     return f"vLLM tries a recording of {placed.shape.context} tokens at its start, and so may a client"
 
 
