@@ -32,10 +32,10 @@ class Imported(BaseModel):
     wheels: Path | None = None
 
 
-def gather(store: WeightsStore, release: Release, *, wheels: tuple[Wheels, Path] | None = None) -> Bundle:
-    """Say what a bundle of this release holds. Raises ReleaseError where the store has not all of it, and right.
+def gather(store: WeightsStore, release: Release, *, fallback: bool = False) -> Bundle:
+    """Say what a bundle of this release holds, on request with the fallback's weights.
 
-    The fallback's weights come along where wheels do: both make a host whole without a network.
+    Raises ReleaseError where the store has not all of it, and right.
     """
     for model in release.models:
         found = store.verify(model)
@@ -46,15 +46,18 @@ def gather(store: WeightsStore, release: Release, *, wheels: tuple[Wheels, Path]
                 hint=f"fetch it here first: voxtral-ops weights fetch {model.name} --release FILE",
                 path=found.directory,
             )
-    whisper = whisper_model() if wheels is not None else None
-    if whisper is not None and not verify_whisper(store.root).ok:
+    if fallback and not verify_whisper(store.root).ok:
         raise ReleaseError(
             f"the fallback's weights are not in {store.root}",
             hint=f"fetch them here first: voxtral-ops weights fetch {WHISPER}",
         )
-    return Bundle(
-        voxtral_release=release, voxtral_bundle=Contents(whisper=whisper, wheels=wheels[0] if wheels else None)
-    )
+    return Bundle(voxtral_release=release, voxtral_bundle=Contents(whisper=whisper_model() if fallback else None))
+
+
+def add_wheels(bundle: Bundle, wheels: Wheels) -> Bundle:
+    """The same bundle with packages in it."""
+    contents = bundle.voxtral_bundle.model_copy(update={"wheels": wheels})
+    return bundle.model_copy(update={"voxtral_bundle": contents})
 
 
 def export_bundle(store: WeightsStore, bundle: Bundle, target: Path | IO[bytes], wheels: Path | None = None) -> None:

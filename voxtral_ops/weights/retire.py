@@ -32,7 +32,7 @@ GRACE_SECONDS = 3600.0
 FEWEST_RELEASES = 2
 """The current one and the one before it."""
 
-_LEFTOVERS = ("old", "trash", "partial.old")
+_LEFTOVERS = ("old", "trash", "partial.old", "package")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _BESIDE = re.compile(r"\.([0-9a-f]{40}|tiny\.en)\.(partial\.old|partial|old|trash|lock)")
 
@@ -149,6 +149,8 @@ def survey(root: Path, needs: Needs, now: float | None = None) -> tuple[Held, ..
 
 
 def _look(root: Path, path: Path, needs: Needs, now: float) -> Held | None:
+    if path == whisper_path(root).with_name(".package"):
+        return _held(root, path, whisper_path(root), "package", needs, now)
     match = _BESIDE.fullmatch(path.name)
     name = match[1] if match else path.name
     directory = path.with_name(name)

@@ -192,6 +192,15 @@ def test_partials_leftovers_and_locks(history: dict[str, ReleaseModel], store: W
     assert left == {*(revision(digit) for digit in "abc"), wanted.name, "notes.txt"}
 
 
+def test_the_fallback_stays_and_its_package_goes(store: WeightsStore, layout: Layout) -> None:
+    whisper = store.root / "whisper"
+    (whisper / "tiny.en").mkdir(parents=True)
+    (whisper / "tiny.en" / "manifest.json").write_text("{}")
+    (whisper / ".package" / "data").mkdir(parents=True)
+    collect(store.root, lambda: look(layout), grace=0)
+    assert [path.name for path in whisper.iterdir()] == ["tiny.en"]
+
+
 def test_the_last_model_takes_its_empty_folders_with_it(
     store: WeightsStore, model: ReleaseModel, folder: Path, layout: Layout
 ) -> None:

@@ -126,11 +126,22 @@ def test_what_cannot_be_done_is_said(
     assert "hint:" in err
 
 
-def test_an_engine_build_that_is_none(here: WeightsStore, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_engine_build_that_is_none(
+    here: WeightsStore,
+    model: ReleaseModel,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from voxtral_ops.weights import carry
+
     words = ["export", str(tmp_path / "x.tar"), "mini-3b", "--engine", "cray", "--models", str(here.root)]
     status, _, err = run(capsys, *words)
+    assert (status, "fallback's weights are not in" in err) == (2, True)
+    monkeypatch.setattr(carry, "verify_whisper", lambda root: here.verify(model))
+    status, _, err = run(capsys, *words)
     assert (status, "no engine build 'cray'" in err, "cpu" in err) == (2, True, True)
-    assert not list(tmp_path.glob(".voxtral-wheels-*"))
+    assert not list(tmp_path.glob(".x.tar*"))
 
 
 def test_list_gc_and_remove(

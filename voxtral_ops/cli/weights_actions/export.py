@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,9 @@ from voxtral_ops.cli.weights_actions.users import size_words
 from voxtral_ops.errors import ConfigurationError, HostError
 from voxtral_ops.release import ENGINE_VERSION, Release
 from voxtral_ops.weights import WeightsStore
-from voxtral_ops.weights.carry import export_bundle, gather
+from voxtral_ops.weights.carry import add_wheels, export_bundle, gather
+from voxtral_ops.weights.files import host_errors
+from voxtral_ops.weights.locks import beside
 
 if TYPE_CHECKING:
     from voxtral_ops.weights.bundle import Bundle, Wheels
@@ -49,13 +54,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, store: WeightsStore) -> int:
     """Collect, write, and say what the other side has to be told."""
-    release = _release(args, store)
+    bundle = gather(store, _release(args, store), fallback=args.engine is not None)
     if args.engine is None:
-        return _export(args, store, gather(store, release))
-    place = None if args.target == "-" else Path(args.target).absolute().parent
-    with tempfile.TemporaryDirectory(prefix=".voxtral-wheels-", dir=place) as folder:
-        wheels = _download(args, Path(folder))
-        return _export(args, store, gather(store, release, wheels=(wheels, Path(folder))), Path(folder))
+        return _export(args, store, bundle)
+    with _room_for_wheels(args.target) as folder:
+        return _export(args, store, add_wheels(bundle, _download(args, folder)), folder)
+
+
+@contextmanager
+def _room_for_wheels(target: str) -> Iterator[Path]:
+    """Give a folder beside the target, under one name: what a killed export left there is used up by the next."""
+    if target == "-":
+        with tempfile.TemporaryDirectory(prefix="voxtral-wheels-") as folder:
+            yield Path(folder)
+        return
+    folder_beside = beside(Path(target).absolute(), "wheels")
+    with host_errors(folder_beside):
+        try:
+            shutil.rmtree(folder_beside, ignore_errors=True)
+            folder_beside.mkdir()
+            yield folder_beside
+        finally:
+            shutil.rmtree(folder_beside, ignore_errors=True)
 
 
 def _release(args: argparse.Namespace, store: WeightsStore) -> Release:
