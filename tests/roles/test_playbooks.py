@@ -57,7 +57,14 @@ def free_port() -> int:
 
 
 def test_preflight_publishes_a_plan_and_leaves_nothing(play, tmp_path):
-    code, events = play("preflight", voxtral_hardware_overrides={"port": free_port()})
+    wishes = {"port": free_port(), "arguments": {"max-model-len": 8192}}
+    code, events = play(
+        "preflight",
+        voxtral_hardware_goal="latency",
+        voxtral_hardware_serve=["nano"],
+        voxtral_hardware_overrides=wishes,
+        voxtral_hardware_force=True,
+    )
     assert code == 0, failure(events)
     plan = next(
         event["result"]["voxtral_hardware_plan"]
@@ -65,6 +72,9 @@ def test_preflight_publishes_a_plan_and_leaves_nothing(play, tmp_path):
         if "voxtral_hardware_plan" in event.get("result", {})
     )
     assert plan["instances"][0]["model"] == "nano"
+    assert plan["goal"] == "latency"
+    assert plan["instances"][0]["arguments"]["max-num-seqs"] == 8
+    assert "forced: nano has a context of 4096 tokens, not 8192" in plan["warnings"]
     assert not (tmp_path / "h").exists()
 
 
@@ -88,6 +98,7 @@ def test_every_host_is_looked_at_and_told_everything_that_stands_in_its_way(play
             "busy": {"voxtral_hardware_overrides": {"port": listener.getsockname()[1]}},
             # The host has no GPU, so there is no plan; what else is wrong is said all the same.
             "wants": {"voxtral_hardware_overrides": {"model": "small-24b"}},
+            "greedy": {"voxtral_hardware_overrides": {"arguments": {"max-model-len": 8192}}},
         }
         for name, variables in hosts.items():
             variables["ansible_connection"] = "local"
@@ -99,7 +110,8 @@ def test_every_host_is_looked_at_and_told_everything_that_stands_in_its_way(play
         code, events = play("preflight", inventory=inventory)
     assert code != 0
     failed = {event["host"]: event["result"] for event in events if event["event"] == "failed"}
-    assert set(failed) == {"busy", "wants"}
+    assert set(failed) == {"busy", "wants", "greedy"}
+    assert failed["greedy"]["msg"] == "plan: nano has a context of 4096 tokens, not 8192"
     assert failed["busy"]["msg"].startswith("port: port ")
     assert failed["wants"]["msg"].startswith("plan: ")
     assert "small-24b" in failed["wants"]["msg"]
