@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
+import httpcore2
 import pytest
 
 from tests.fakes.hub import Hub, Repository, running_hub
@@ -15,6 +17,14 @@ from voxtral_ops.release import ReleaseFile, ReleaseModel
 from voxtral_ops.weights import WeightsStore, patience
 
 NAME = "mini-3b"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def authorities_once() -> Iterator[None]:
+    """Read the certificate authorities once: every client does, and it takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpcore2, "default_ssl_context", cache(httpcore2.default_ssl_context))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import socket
+import ssl
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,7 +17,15 @@ import pytest
 
 from tests.fakes.hub import Fault, Hub, running_hub
 from tests.unit.weights.conftest import FILES, REPOSITORY
-from voxtral_ops.errors import CapacityError, HostError, NetworkError, ReleaseError, ServerError, VoxtralError
+from voxtral_ops.errors import (
+    CapacityError,
+    ConfigurationError,
+    HostError,
+    NetworkError,
+    ReleaseError,
+    ServerError,
+    VoxtralError,
+)
 from voxtral_ops.release import ReleaseFile, ReleaseModel
 from voxtral_ops.weights import HubSource, WeightsStore, fetch, patience, pieces, transport
 from voxtral_ops.weights.verify import OWN
@@ -153,6 +165,30 @@ def test_a_signed_address_that_has_run_out_is_asked_for_again(
         hub.repositories[REPOSITORY].faults[BIG] = [there, Fault("cut", 10), gone]
         assert install(store, model) is True
     assert 0 < hub.sent[BIG] < SIZE
+
+
+def test_a_certificate_that_nobody_here_trusts(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(words, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            client = server.accept()[0]
+            with contextlib.suppress(OSError), context.wrap_socket(client, server_side=True):
+                pass
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        line = transport.Line("a private place")
+        remote = transport.Remote(f"https://127.0.0.1:{server.getsockname()[1]}/{BIG}")
+        with pytest.raises(ConfigurationError, match=f"{BIG} on a private place: .* is not trusted here") as caught:
+            line.open(remote, ReleaseFile(path=BIG, size=SIZE, sha256="0" * 64), 0, SIZE)
+        greeter.join()
+    assert "SSL_CERT_FILE" in caught.value.hint
 
 
 def test_slow_as_a_loris(hub: Hub, store: WeightsStore, model: ReleaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
