@@ -104,6 +104,8 @@ def read_profile(path: Path) -> Profile:
 def _profile(args: argparse.Namespace, layout: Layout) -> Profile:
     if args.hardware and args.gpu:
         raise ConfigurationError("--hardware and --gpu are two different machines", hint="name one of them")
+    if args.count != 1 and not args.gpu:
+        raise ConfigurationError("--count counts the GPUs of --gpu", hint="like --gpu h100-80g --count 2")
     if args.gpu:
         return profile_of(args.gpu, args.count)
     if args.hardware:

@@ -119,6 +119,7 @@ def test_the_budgets_bars_do_not_overlap(capsys: pytest.CaptureFixture[str]) -> 
         (["--model", "mini"], "did you mean mini-3b"),
         (["--gpu", "h10080g"], "h100-80g"),
         (["--gpu", "l4", "--hardware", "host.json"], "two different machines"),
+        (["--count", "2"], "--gpu h100-80g --count 2"),
     ],
 )
 def test_what_cannot_be_meant(words: list[str], says: str, manifest: str, capsys: pytest.CaptureFixture[str]) -> None:
