@@ -105,22 +105,23 @@ class _Planning:
         """Serve on GPUs. Raises what stands in the way of every one of them."""
         problem, cure = unusable(self.profile, _engine(self.release))
         real = [model for model in models if not model.demonstration]
+        nano = [model for model in models if model.demonstration]
         if problem:
             raise HostError(f"{real[0].name} cannot run here: {problem}", hint=cure, model=real[0].name)
         build = choose_build(self.profile, _engine(self.release), accelerator=True)
         here = devices(self.profile, self.home)
         asked = bool(self.overrides.models)
-        if asked and len(real) < len(models):
+        if asked and nano:
             self._weigh([HostError("nano runs on the CPU's engine, and a host has one engine", hint="plan nano alone")])
         for model in real:
             self._weigh(list(objections(self.overrides, model, here, build.version)))
         wishes = {model.name: self._wishes(model, build.version) for model in real}
         most = max(1, self.profile.memory_total // HOST_BYTES)
         placed, without = place_all(real, here, self.overrides.goal, wishes.__getitem__, most)
-        placed = self._without(placed, without, here, wishes, must=asked or not placed)
+        placed = self._without(placed, without, here, wishes, must=asked or not (placed or nano))
         if not placed:
             nothing = f"none of {', '.join(model.name for model in real)} fits on the GPUs here: nano runs on the CPU"
-            return self.for_cpu([model for model in models if model.demonstration], nothing)
+            return self.for_cpu(nano, nothing)
         self._idle(placed, here)
         instances = [
             on_gpus(each, placed, _pinned(self.release, each.model), self.overrides, build, number, self.warnings)
@@ -139,15 +140,13 @@ class _Planning:
     ) -> tuple[Placed, ...]:
         """Refuse, force or warn of what found no place."""
         goal = self.overrides.goal
-        spare_nano = not self.overrides.models and self.release and any(m.name == "nano" for m in self.release.models)
         for model in without:
-            taken = [each for each in placed if each.fitted]
-            lacking = shortage(model, here, goal, wishes[model.name], taken)
-            if must and not (spare_nano and not placed):
-                self._weigh([refusal(model, here, goal, wishes[model.name], taken)])
-                placed = settle((*placed, force(model, here, goal, wishes[model.name], taken)))
+            wish = wishes[model.name]
+            if must:
+                self._weigh([refusal(model, here, goal, wish, placed)])
+                placed = settle((*placed, force(model, here, goal, wish, placed)))
             else:
-                self.warnings.append(f"not served: {lacking.words}")
+                self.warnings.append(f"not served: {shortage(model, here, goal, wish, placed).words}")
         return placed
 
     def _idle(self, placed: tuple[Placed, ...], here: Sequence[Device]) -> None:
