@@ -1,4 +1,4 @@
-"""Write a synthetic model into a folder: the same bytes every time, whose hashes stand in the inventory. Runs on a host.
+"""Write a synthetic model into a folder on a host: the same bytes every time; their hashes stand in the inventory.
 
 ``python3 model.py FOLDER``, and ``python3 model.py FOLDER lie`` for files of the same names and sizes with other bytes.
 """

@@ -69,3 +69,15 @@ def test_a_deliberate_error_reaches_the_operator_with_its_cure():
 
     with pytest.raises(AnsibleFilterError, match=r"no room\. make room"):
         FILTERS._clear(broken)()
+
+
+def test_seeds_are_a_tree_whose_last_resort_is_the_first_host():
+    hosts = [f"http://h{number}:18500" for number in range(40)]
+    chains = {url: FILTERS.voxtral_seeds(hosts, url) for url in hosts}
+    assert chains[hosts[0]] == []
+    assert chains[hosts[13]] == [hosts[6], hosts[3], hosts[1], hosts[0]]
+    for place, url in enumerate(hosts[1:], start=1):
+        assert chains[url][-1] == hosts[0]
+        assert all(hosts.index(seed) < place for seed in chains[url]), "whoever is asked was served before"
+    asked_first = [chain[0] for chain in chains.values() if chain]
+    assert max(asked_first.count(url) for url in hosts) == 2, "no host carries the fleet"

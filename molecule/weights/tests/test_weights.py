@@ -23,6 +23,8 @@ def test_only_the_servers_user_reads_them(host):
     for path, mode in ((PLACE, 0o750), (f"{PLACE}/params.json", 0o640)):
         found = host.file(path)
         assert (found.user, found.group, found.mode) == ("voxtral", "voxtral", mode), path
+    assert host.check_output(f"runuser -u voxtral -- cat {PLACE}/params.json | wc -c") == "700"
+    assert host.run(f"runuser -u deploy -- cat {PLACE}/params.json").rc != 0
 
 
 def test_nothing_is_left_over(host):
