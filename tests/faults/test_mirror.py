@@ -25,7 +25,7 @@ def test_through_a_real_mirror(tmp_path: Path) -> None:
         variables = {**environment(hub, homes[0]), "HF_ENDPOINT": url}
         command = OURS.command(homes[0], release)
 
-        hub.rate = 10e6
+        hub.rate = 5e6
         with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while not any(BIG in line for line in hub.requests) and process.poll() is None:
                 time.sleep(0.01)
