@@ -99,7 +99,7 @@ def table(rounds: list[Round], starts: dict[str, float], facts: str) -> str:
         "| variant | clients | requests/s (slowest to fastest round) | p95 s | CPU s a request | start s |",
     ]
     lines.append("| --- | --: | --: | --: | --: | --: |")
-    for name in starts:
+    for name, start in starts.items():
         for clients in sorted({each.clients for each in rounds}):
             mine = [each for each in rounds if (each.variant, each.clients) == (name, clients)]
             rates = [each.requests_per_second for each in mine]
