@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from voxtral_ops.catalog import CatalogModel, catalog
 from voxtral_ops.errors import HostError
+from voxtral_ops.hardware.profile import GpuProcess
 from voxtral_ops.planning.devices import IGNORED, ROOM, UTILISATION, Device, describe
 from voxtral_ops.planning.fit import Wishes, fewest, least
 from voxtral_ops.planning.memory import GIB, Shape, gib, need, request_bytes
@@ -102,12 +103,30 @@ def _changes(  # noqa: PLR0913, PLR0917 - the facts of a refusal
         if free is not None:
             yield f"quantization fp8, with {free.shape.context} tokens"
     yield from _left_to_the_plan(model, devices, goal, wishes, taken)
-    for holder in found.device.holders:
-        if holder.memory and place(model, (found.device.without(holder.pid),), goal, wishes, taken) is not None:
-            yield f"stop {describe(holder)}"
+    yield from _stopping(model, goal, wishes, taken, found.device)
     yield from _smaller(model, devices, goal)
     yield from _more_hardware(model, goal, wishes, found)
     yield "nano, the demonstration model, which needs no GPU"
+
+
+def _stopping(
+    model: CatalogModel, goal: Goal, wishes: Wishes, taken: Sequence[Placed], device: Device
+) -> Iterator[str]:
+    """Name every process whose end alone would do; else the largest ones that do together."""
+    holders = [each for each in device.holders if each.memory]
+
+    def fits(without: Device) -> bool:
+        return place(model, (without,), goal, wishes, taken) is not None
+
+    alone = [each for each in holders if fits(device.without(each.pid))]
+    yield from (f"stop {describe(each)}" for each in alone)
+    together: list[GpuProcess] = []
+    left = device
+    for each in holders if not alone else []:
+        together, left = [*together, each], left.without(each.pid)
+        if fits(left):
+            yield f"stop {' and '.join(describe(one) for one in together)}"
+            return
 
 
 def _left_to_the_plan(

@@ -67,6 +67,15 @@ def test_the_share_fits_what_is_free_when_vllm_looks() -> None:
     assert share * instance.memory.limit <= instance.memory.limit - 40 * GIB
 
 
+def test_several_who_hold_it_are_named_together() -> None:
+    many = [GpuProcess(pid=number, command=f"/usr/bin/job{number}", memory=25 * GIB) for number in (1, 2, 3)]
+    with pytest.raises(HostError) as caught:
+        make_plan(used(75 * GIB, *many), release("small-24b"))
+    assert (
+        "stop process 1 (job1), which holds 25.0 GiB and process 2 (job2), which holds 25.0 GiB;" in caught.value.hint
+    )
+
+
 def test_who_holds_the_memory_is_named_as_a_way_out() -> None:
     profile = profile_named("busy")
     holder = profile.accelerators.gpus[0].processes[0]
