@@ -1,7 +1,8 @@
 """Plans as text, one line a decision: a change of the planning shows as a change of these files.
 
 ``golden/hosts``: the plan of every host of ``tests/data/hosts`` when nothing is asked for. ``golden/goals``: on some of
-them every model and every goal, a line each. After a wanted change:
+them every model and every goal, a line each; ``golden/releases``: there, a release of every model, a line a server.
+After a wanted change:
 ``VOXTRAL_WRITE_GOLDEN=1 pytest tests/unit/planning/test_golden.py``, and review the diff.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.planning.hosts import HOSTS, profile_named
+from tests.unit.planning.hosts import HOSTS, profile_named, release
 from voxtral_ops.catalog import catalog
 from voxtral_ops.errors import VoxtralError
 from voxtral_ops.planning import Instance, Plan, PlanOverrides, make_plan
@@ -98,6 +99,20 @@ def test_every_model_and_goal(name: str) -> None:
     check(GOLDEN / "goals" / f"{name}.txt", "".join(found))
 
 
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_a_release_of_every_model(name: str) -> None:
+    plan = make_plan(profile_named(name), release())
+    found = [
+        f"{each.name}: GPUs {','.join(map(str, each.gpus)) or 'none'}, port {each.port}, "
+        f"context {each.arguments['max-model-len']}, share {each.arguments.get('gpu-memory-utilization', '-')}; "
+        f"{budget(each)}"
+        for each in plan.instances
+    ]
+    found += [f"warning: {warning}" for warning in plan.warnings]
+    check(GOLDEN / "releases" / f"{name}.txt", "".join(f"{line}\n" for line in found))
+
+
 def test_no_golden_file_is_left_over() -> None:
     assert sorted(path.stem for path in (GOLDEN / "hosts").iterdir()) == EVERY_HOST
-    assert sorted(path.stem for path in (GOLDEN / "goals").iterdir()) == sorted(REPRESENTATIVE)
+    for folder in ("goals", "releases"):
+        assert sorted(path.stem for path in (GOLDEN / folder).iterdir()) == sorted(REPRESENTATIVE)
