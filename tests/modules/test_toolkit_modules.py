@@ -35,7 +35,8 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_come_once(run_module, tmp_path, model):
-    arguments = {"root": str(tmp_path / "models"), "models": [model], "source": str(tmp_path / "source")}
+    arguments = {"root": str(tmp_path / "models"), "models": [model]}
+    arguments |= {"strategy": "path", "source": str(tmp_path / "source")}
     told = run_module("voxtral_weights", _check=True, _diff=True, **arguments)
     assert told["changed"] is True
     assert not (tmp_path / "models").exists()
@@ -47,7 +48,11 @@ def test_weights_come_once(run_module, tmp_path, model):
 def test_wrong_bytes_are_refused_with_a_hint(run_module, tmp_path, model):
     (tmp_path / "source" / "params.json").write_text("[]")
     failed = run_module(
-        "voxtral_weights", root=str(tmp_path / "models"), models=[model], source=str(tmp_path / "source")
+        "voxtral_weights",
+        root=str(tmp_path / "models"),
+        models=[model],
+        strategy="path",
+        source=str(tmp_path / "source"),
     )
     assert failed["failed"] is True
     assert "params.json" in failed["msg"]
