@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.faults.kills import CHUNK, OURS, compare
 
 FULL = os.environ.get("VOXTRAL_TEST_FULL") == "1"
+pytestmark = pytest.mark.timeout(3600 if FULL else 600)
 
 
 def test_a_fetch_goes_on_from_where_it_was_killed() -> None:

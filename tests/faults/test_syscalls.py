@@ -16,6 +16,7 @@ from tests.faults.scenarios import SCENARIOS
 
 FULL = os.environ.get("VOXTRAL_TEST_FULL") == "1"
 SAMPLE = 45
+pytestmark = pytest.mark.timeout(3600 if FULL else 600)
 
 
 @pytest.fixture(scope="module")
