@@ -95,13 +95,13 @@ def _precision(draft: Draft, placed: Placed, warnings: list[str]) -> None:
     oldest = min(device.gpu.compute_capability for device in placed.devices)
     if oldest < (8, 0):
         draft.argument("dtype", "half", "bfloat16 needs compute capability 8.0")
-        warnings.append("this GPU has no bfloat16; Voxtral in float16 is untested")
+        warnings.append(f"{model.name}: this GPU has no bfloat16, and Voxtral in float16 is untested")
     else:
         draft.argument("dtype", "bfloat16", "as the weights are")
     if placed.shape.precision == "fp8":
         how = "in its own fp8 units" if oldest >= (8, 9) else "as storage: this GPU computes in 16 bit (Marlin)"
         draft.argument("quantization", "fp8", f"16-bit weights ({gib(model.weight_bytes)}) do not fit; {how}")
-        warnings.append("fp8 weights: no word error rate is published for them")
+        warnings.append(f"{model.name}: no word error rate is published for its fp8 weights")
     else:
         draft.reasons["quantization"] = "none: 16-bit weights fit, and for fp8 no word error rate is published"
 
