@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RATE = 16_000
 """Samples a second that every backend hears."""
 FULL = 32768.0
+PIECE = RATE * 60
+"""Samples that are read at once where all are gone through."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +41,6 @@ class Audio:
     """Samples a second in the file, before resampling."""
     channels: int
     """In the file, before mixing to one."""
-    sha256: str
-    """Of the file's bytes."""
     levels: Levels
     damaged: int = 0
     """Packets that could not be decoded and were left out."""
@@ -60,8 +60,6 @@ class Audio:
     @classmethod
     def of(cls, samples: NDArray[np.float32], source: str = "<samples>", **known: Any) -> Self:
         """Samples that the caller already has: 16 kHz, mono, -1 … 1. They are taken as they are, without a gain."""
-        import hashlib  # noqa: PLC0415
-
         from voxtral_ops.audio.loudness import pcm16, plain_levels  # noqa: PLC0415
 
         data = pcm16(samples)
@@ -72,8 +70,7 @@ class Audio:
             "channels": 1,
             "levels": plain_levels(data),
         }
-        sha256 = hashlib.sha256(data).hexdigest()
-        return cls(InMemory(data.tobytes()), source=source, **{"sha256": sha256, **facts, **known})
+        return cls(InMemory(data.tobytes()), source=source, **{**facts, **known})
 
     @property
     def seconds(self) -> float:
@@ -126,6 +123,17 @@ class Audio:
     def listened(self) -> bool:
         """Whether the speech has been looked for, which costs more than everything else."""
         return "_heard" in self.__dict__
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the samples before the gain: the same sound has the same, whatever file it came in."""
+        import hashlib  # noqa: PLC0415
+
+        digest = hashlib.sha256()
+        for start in range(0, self.count, PIECE):
+            first = self.first + start
+            digest.update(self.pcm.read(first, min(first + PIECE, self.first + self.count)))
+        return digest.hexdigest()
 
     @cached_property
     def speech(self) -> tuple[Span, ...]:

@@ -40,8 +40,8 @@ LARGEST_BLOCK = 1 << 26
 
 HINT = "play it to see whether it is whole; WAV, MP3, M4A, FLAC, OGG, Opus, WebM and AIFF are understood"
 
-BLOCK = 1 << 16
-"""Samples that are handled at once."""
+BLOCK = 32_000
+"""Samples that are handled at once: twenty measures of 100 ms, and as floats just below what malloc would map anew."""
 LONG = 1 << 16
 """Bytes from which a file is worth decoding without a look at each packet."""
 ORDINARY = frozenset(
@@ -285,7 +285,7 @@ def _graph_for(frame: av.AudioFrame) -> Any:
 def _finish(graph: Any, last: Any, form: str) -> None:
     """To 16 kHz and the mean of the channels, in large blocks."""
     for name, settings in (
-        ("aresample", f"{RATE}:out_chlayout=mono:osf={form}:rematrix_maxval=1.0"),
+        ("aresample", f"{RATE}:out_chlayout=mono:osf={form}:rematrix_maxval=1.0:filter_size=16"),
         ("asetnsamples", f"n={BLOCK}:p=0"),
         ("abuffersink", None),
     ):

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -64,15 +63,14 @@ class Decoder:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def ask(self, job: Job, file: int, spool: int, meanwhile: Callable[[], object]) -> dict[str, Any] | None:
-        """Send a file and wait for the answer; ``meanwhile`` is done while it works. None when it had just retired."""
+    def ask(self, job: Job, file: int, spool: int) -> dict[str, Any] | None:
+        """Send a file and wait for the answer. None when it had just retired."""
         seconds = job.limits.wall_seconds
         try:
             self._wait_ready()
             deadline = time.monotonic() + seconds
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(self._socket, [json.dumps(asdict(job)).encode()], [file, spool])
-            meanwhile()
             answer = self._receive(deadline)
         except TimeoutError:
             self.end()
@@ -141,12 +139,12 @@ class DecoderPool:
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(os.cpu_count() or 1)
 
-    def decode(self, job: Job, file: int, spool: int, meanwhile: Callable[[], object]) -> Decoded:
+    def decode(self, job: Job, file: int, spool: int) -> Decoded:
         """Decode the open ``file`` into ``spool``. Raises AudioError."""
         with self._places:
             while True:
                 decoder = self._take()
-                answer = decoder.ask(job, file, spool, meanwhile)
+                answer = decoder.ask(job, file, spool)
                 if answer is not None:
                     self._give(decoder)
                     return answered(answer)

@@ -45,8 +45,8 @@ class VoxtralAudioProcessor:
     def _decoded(self, file: Opened) -> Audio:
         spool = Spool(folder_for(int(self.limits.seconds) * RATE * WIDTH))
         job = Job(file.name, self.limits, self.loudness)
-        found = POOL.decode(job, file.descriptor, spool.descriptor, meanwhile=file.digest)
+        found = POOL.decode(job, file.descriptor, spool.descriptor)
         return self._audio(kept(spool), file, **vars(found))
 
     def _audio(self, pcm: Pcm, file: Opened, **facts: Any) -> Audio:
-        return Audio(pcm, source=file.name, sha256=file.digest(), voice=self.voice, **facts)
+        return Audio(pcm, source=file.name, voice=self.voice, **facts)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,24 +20,13 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 _CHUNK = 1 << 20
 
 
-@dataclass
+@dataclass(frozen=True)
 class Opened:
     """An open file at its start, with the name to use in messages."""
 
     name: str
     descriptor: int
     size: int
-    _sha256: str = field(default="", init=False)
-
-    def digest(self) -> str:
-        """The sha256 of its bytes, read once."""
-        if not self._sha256:
-            digest, place = hashlib.sha256(), 0
-            while chunk := os.pread(self.descriptor, _CHUNK, place):
-                digest.update(chunk)
-                place += len(chunk)
-            self._sha256 = digest.hexdigest()
-        return self._sha256
 
 
 @contextmanager

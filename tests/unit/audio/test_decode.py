@@ -1,6 +1,5 @@
 """Every format gives the same sound; every broken one gives an AudioError; no limit is passed."""
 
-import hashlib
 import io
 import struct
 import wave
@@ -36,7 +35,6 @@ def test_each_format_gives_the_same_sound(kind: str) -> None:
     assert audio.samples.dtype == np.float32
     assert audio.rate == FORMATS[kind][2]
     assert (audio.channels, audio.damaged) == (1, 0)
-    assert audio.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_pcm_keeps_every_sample() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,13 +35,11 @@ def own() -> Iterator[Decoder]:
         decoder.end()
 
 
-def decoded(
-    decoder: Decoder, data: bytes, limits: AudioLimits | None = None, meanwhile: Callable[[], object] = int
-) -> Decoded:
+def decoded(decoder: Decoder, data: bytes, limits: AudioLimits | None = None) -> Decoded:
     with opened(data, AudioLimits(), "talk.flac") as file:
         spool = Spool(Path("/tmp"))
         job = Job("talk.flac", limits or AudioLimits(), None)
-        answer = decoder.ask(job, file.descriptor, spool.descriptor, meanwhile)
+        answer = decoder.ask(job, file.descriptor, spool.descriptor)
         assert answer is not None
         return answered(answer)
 
@@ -63,20 +61,22 @@ def test_a_decoder_is_kept_and_used_again() -> None:
 
 def test_a_file_on_which_it_crashes_is_an_error_of_that_file(own: Decoder) -> None:
     os.kill(own.pid, signal.SIGSTOP)
+    crash = threading.Timer(0.2, lambda: [os.kill(own.pid, number) for number in (signal.SIGSEGV, signal.SIGCONT)])
+    crash.start()
     with pytest.raises(AudioError, match=r"talk\.flac makes the decoder crash \(SIGSEGV\)"):
-        decoded(own, FLAC, meanwhile=lambda: [os.kill(own.pid, signal.SIGSEGV), os.kill(own.pid, signal.SIGCONT)])
+        decoded(own, FLAC)
 
 
 def test_after_a_crash_the_next_file_is_decoded() -> None:
     pool, spool = DecoderPool(), Spool(Path("/tmp"))
     job = Job("talk.flac", AudioLimits(), None)
     with opened(FLAC, AudioLimits()) as file:
-        pool.decode(job, file.descriptor, spool.descriptor, int)
+        pool.decode(job, file.descriptor, spool.descriptor)
         victim = pool._idle[0].pid
         os.kill(victim, signal.SIGKILL)
         while pool._idle[0].alive:
             time.sleep(0.01)
-        assert pool.decode(job, file.descriptor, spool.descriptor, int).codec == "flac"
+        assert pool.decode(job, file.descriptor, spool.descriptor).codec == "flac"
     assert pool._idle[0].pid != victim
     pool.close()
 
@@ -101,7 +101,7 @@ def test_one_that_retired_is_replaced_without_a_word(own: Decoder, monkeypatch: 
     own._process.wait()
     monkeypatch.setattr(pool, "_take", iter([own, Decoder()]).__next__)
     with opened(FLAC, AudioLimits()) as file:
-        assert pool.decode(Job("x", AudioLimits(), None), file.descriptor, spool.descriptor, int).damaged == 0
+        assert pool.decode(Job("x", AudioLimits(), None), file.descriptor, spool.descriptor).damaged == 0
     pool.close()
 
 

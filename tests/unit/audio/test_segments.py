@@ -98,6 +98,7 @@ def test_parts_are_views_with_times_of_their_own() -> None:
     assert np.array_equal(part.part(0.5, 1).samples, audio.read(1.5, 2))
     assert np.array_equal(audio.read(3.5, 99), audio.samples[round(3.5 * RATE) :])
     assert len(audio.read(5, 6)) == 0
+    assert part.sha256 == Audio.of(part.samples).sha256 != audio.sha256
 
 
 def long(seconds: int) -> Audio:

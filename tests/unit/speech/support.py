@@ -15,7 +15,7 @@ def audio(samples: NDArray[np.float32] | None = None, seconds: float = 1.0) -> A
     if samples is None:
         noise = np.random.default_rng(0).uniform(-0.3, 0.3, round(RATE * seconds)).astype(np.float32)
         samples = noise * (np.arange(len(noise)) // 2400 % 2).astype(np.float32)
-    return Audio.of(samples, source="talk.wav", container="wav", codec="pcm_s16le", sha256="0" * 64)
+    return Audio.of(samples, source="talk.wav", container="wav", codec="pcm_s16le")
 
 
 SILENCE = audio(np.zeros(RATE, np.float32))
