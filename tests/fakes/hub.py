@@ -87,6 +87,8 @@ class Repository:
     """Only this token may read it."""
     gated: bool = False
     forbidden: bool = False
+    about: dict[str, Any] | bytes = field(default_factory=dict)
+    """What is told of the repository instead of the truth, or a page that is sent instead of it."""
     status: int = 0
     """Answer every request with this."""
     published: str = "2026-05-04T03:02:01.000Z"
@@ -167,7 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         blobs = parse_qs(urlsplit(self.path).query).get("blobs") == ["true"]
         siblings = [self.sibling(path, data, blobs=blobs) for path, data in repository.files.items()]
         told = {"id": name, "modelId": name, "sha": repository.revision, "lastModified": repository.published}
-        body = json.dumps({**told, "siblings": siblings}).encode()
+        lies = repository.about
+        body = lies if isinstance(lies, bytes) else json.dumps({**told, "siblings": siblings, **lies}).encode()
         self.send(200, body, {"Content-Type": "application/json"})
 
     def tree(self, name: str, revision: str) -> None:

@@ -13,14 +13,24 @@ from typing import Any
 
 from voxtral_ops.ansible_plugins.module_utils.voxtral_progress import report
 from voxtral_ops.catalog import CatalogModel
-from voxtral_ops.errors import ConfigurationError, HostError, ModelError, NetworkError, ReleaseError, VoxtralError
+from voxtral_ops.errors import (
+    ConfigurationError,
+    HostError,
+    ModelError,
+    NetworkError,
+    ReleaseError,
+    ServerError,
+    VoxtralError,
+)
 from voxtral_ops.release import ReleaseFile, ReleaseModel, bundled_release_model
 from voxtral_ops.weights.transport import Line, Reading, Remote, Wanted
 
 OPTIONAL = frozenset({"config.json"})
 """vLLM serves Mistral's format without it."""
 TIMEOUT = 10.0
-SHA256 = re.compile(r"[0-9a-f]{64}")
+LARGEST_PLAIN = 64 << 20
+"""Hubs keep larger files apart and tell their sha256; these are taken into memory once."""
+SHA256, COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
 class HubSource:
@@ -81,7 +91,12 @@ def pin(model: CatalogModel) -> ReleaseModel:
         return bundled_release_model(model)
     report(f"asking the hub about {model.repository}")
     with hub_errors(model.repository):
-        info = _api().model_info(model.repository, files_metadata=True, timeout=TIMEOUT)
+        return _pinned(model, _api().model_info(model.repository, files_metadata=True, timeout=TIMEOUT))
+
+
+def _pinned(model: CatalogModel, info: Any) -> ReleaseModel:
+    if not COMMIT.fullmatch(info.sha):
+        raise ValueError(f"its newest revision is said to be {info.sha!r}")
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     absent = [name for name in model.files if name not in siblings and name not in OPTIONAL]
     if absent:
@@ -111,6 +126,8 @@ def _pin_file(source: HubSource, sibling: Any) -> ReleaseFile:
     # Small files are plain git blobs, for which the hub knows only git's own hash: fetch them and take ours.
     blob = _Blob(sibling.rfilename, sibling.size or 0)
     data = bytearray()
+    if not 0 <= blob.size <= LARGEST_PLAIN:
+        raise ValueError(f"{blob.path} is said to have {blob.size} bytes and no sha256")
     if blob.size:
         for block in source.open(blob, 0, blob.size).blocks:
             data += block
@@ -163,7 +180,8 @@ def hub_errors(repository: str) -> Iterator[None]:
     except VoxtralError:
         raise
     except Exception as error:
-        ours = _answered(error, repository) or _silent(error, f"{repository} on {endpoint()}")
+        where = f"{repository} on {endpoint()}"
+        ours = _answered(error, repository) or _silent(error, where) or _strange(error, where)
         if ours is None:
             raise
         raise ours from error
@@ -207,6 +225,16 @@ def _silent(error: Exception, where: str) -> VoxtralError | None:
     # Files that come up short are plain OSErrors too.
     return (
         NetworkError(f"{where}: the transfer broke: {error}", hint="try again") if isinstance(error, OSError) else None
+    )
+
+
+def _strange(error: Exception, where: str) -> ServerError | None:
+    """Name the case where something answered that is no hub: a login page, a filter, another server."""
+    if not isinstance(error, ValueError | TypeError | KeyError | AttributeError):
+        return None
+    return ServerError(
+        f"{where}: what answers there is no hub ({' '.join(str(error).split())[:200]})",
+        hint="is HF_ENDPOINT right, and does no login page or filter stand in between?",
     )
 
 

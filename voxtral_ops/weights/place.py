@@ -121,9 +121,11 @@ def _take_what_is_right(order: Order) -> None:
     wrong = {problem.path for problem in verify_files(order.directory, order.files).problems}
     for file in order.files:
         here = order.partial / file.path
-        if file.path not in wrong and not here.exists():
+        if file.path not in wrong and (not here.exists() or kept_bytes(order.partial, file) < file.size):
             here.parent.mkdir(parents=True, exist_ok=True)
-            here.hardlink_to(order.directory / file.path)
+            here.unlink(missing_ok=True)
+            with suppress(OSError):  # a file system without links: then it is copied
+                here.hardlink_to(order.directory / file.path)
 
 
 def _check_space(order: Order) -> None:

@@ -14,7 +14,15 @@ from huggingface_hub import close_session
 from tests.fakes.hub import Fault, Hub
 from tests.unit.weights.conftest import FILES, NAME, REPOSITORY
 from voxtral_ops.catalog import catalog_model
-from voxtral_ops.errors import ConfigurationError, HostError, ModelError, NetworkError, ReleaseError, VoxtralError
+from voxtral_ops.errors import (
+    ConfigurationError,
+    HostError,
+    ModelError,
+    NetworkError,
+    ReleaseError,
+    ServerError,
+    VoxtralError,
+)
 from voxtral_ops.release import ReleaseModel
 from voxtral_ops.weights import HubSource, WeightsStore, hub_reachable, pin, source_for
 from voxtral_ops.weights.verify import OWN
@@ -206,6 +214,35 @@ def test_progress_is_told(
     mine = [line["fraction"] for line in lines if line["message"] == "fetching consolidated.safetensors"]
     assert mine == sorted(mine)
     assert mine[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"<html>sign in</html>",
+        b"[]",
+        b"",
+        {"sha": "main"},
+        {"sha": None},
+        {"sha": "../../../etc"},
+        {"lastModified": "yesterday"},
+        {"siblings": [{"name": "x"}]},
+        {"siblings": [{"rfilename": name, "size": 1 << 40} for name in FILES]},
+        {"siblings": [{"rfilename": name, "size": 5, "lfs": {"sha256": "x", "size": 5}} for name in FILES]},
+    ],
+    ids=str,
+)
+def test_what_is_no_hub_is_not_believed(hub: Hub, told: object) -> None:
+    hub.repositories[REPOSITORY].about = told  # type: ignore[assignment]
+    with pytest.raises(ServerError, match="what answers there is no hub") as caught:
+        pin(catalog_model(NAME))
+    assert "HF_ENDPOINT" in caught.value.hint
+
+
+def test_a_small_file_that_is_changed_on_the_way(hub: Hub) -> None:
+    hub.repositories[REPOSITORY].served["params.json"] = b'{"dim": 9999}'
+    with pytest.raises(ReleaseError, match=r"params\.json .* is not what the hub announced"):
+        pin(catalog_model(NAME))
 
 
 def test_a_source_says_where_it_is(hub: Hub) -> None:
