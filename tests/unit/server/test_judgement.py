@@ -13,8 +13,10 @@ from tests.unit.planning.hosts import host, release
 from voxtral_ops.catalog import catalog, catalog_model
 from voxtral_ops.cli.main import main
 from voxtral_ops.errors import HostError
+from voxtral_ops.paths import Layout
 from voxtral_ops.planning import PlanOverrides, make_plan
 from voxtral_ops.server.judgement import Bench, Case, describe_model, judge, params
+from voxtral_ops.server.rendering import instance_files
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "roles" / "voxtral_server" / "templates"
 PLAN = make_plan(host("h100"), release(), overrides=PlanOverrides(model="mini-3b"))
@@ -98,6 +100,30 @@ def test_the_command_fails_when_something_is_rejected(
     assert "not judged (cuda): memory" in text
     assert main(["engine", "judge", where, "--plan", str(path), "--json"]) == status
     assert json.loads(capsys.readouterr().out)["ok"] is accepted
+
+
+def test_without_a_plan_it_is_about_what_is_configured_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout("user", *(tmp_path / name for name in ("home", "models", "config", "state", "cache", "run")))
+    monkeypatch.setattr("voxtral_ops.cli.engine.default_layout", lambda: layout)
+    monkeypatch.setattr("voxtral_ops.hardware.look", lambda places: host("h100"))
+    script = f"import sys; open({str(tmp_path / 'asked')!r}, 'w').write(sys.stdin.read()); {answer(accepted=True)}"
+    where = str(engine(tmp_path / "engine", script))
+    assert main(["engine", "judge", where]) == 2
+    assert "nothing is configured" in capsys.readouterr().err
+
+    (instance,) = PLAN.instances
+    folder = layout.current / "instances" / instance.name
+    for name, text in instance_files(instance, TEMPLATES).items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    for link in ("engine", "model"):
+        (folder / link).mkdir()
+    assert main(["engine", "judge", where]) == 0
+    (case,) = json.loads((tmp_path / "asked").read_text(encoding="utf-8"))
+    assert case["argv"] == ["serve", str(folder / "model"), "--config", str(folder / "server.yaml")]
+    assert [gpu["capability"] for gpu in case["gpus"]] == [[9, 0]]
 
 
 def test_what_is_no_plan_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
