@@ -12,6 +12,9 @@ from voxtral_ops.paths import default_layout
 if TYPE_CHECKING:
     from voxtral_ops.weights.retire import Needs
 
+SLOWEST = 10_000
+"""A line that is held back further looks like one that has died."""
+
 
 def add_home(parser: argparse.ArgumentParser) -> None:
     """Let an operator say where the releases lie."""
@@ -41,6 +44,6 @@ def rate(text: str) -> int:
     """Read a number of bytes a second, as it is typed."""
     scale = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:].upper(), 1)
     digits = text if scale == 1 else text[:-1]
-    if not digits.isdigit() or int(digits) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate: write bytes a second, as 800K or 50M")
+    if not digits.isdigit() or int(digits) * scale < SLOWEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: write bytes a second, as 800K or 50M; at least 10K")
     return int(digits) * scale
