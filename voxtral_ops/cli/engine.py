@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voxtral_ops.cli.output import emit
+from voxtral_ops.cli.output import emit, say
 from voxtral_ops.errors import ConfigurationError
 from voxtral_ops.paths import default_layout
 
@@ -99,6 +99,7 @@ def _profile(args: argparse.Namespace) -> Profile | None:
 
         return read_profile(args.hardware)
     if args.plan:
+        say("without --hardware a GPU counts as one that every rule admits (80 GiB, compute capability 9.0)")
         return None
     from voxtral_ops.hardware import look  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,10 +83,13 @@ def judge(engine: Path, cases: Sequence[Case], timeout: float = 900) -> Judgemen
     if not python.exists():
         raise HostError(f"there is no engine in {engine}", hint="install one: voxtral-ops up", path=str(engine))
     question = json.dumps([case.model_dump(mode="json") for case in cases])
+    # A server inherits nothing from a shell: its variables are no part of a case.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
     try:
         result = subprocess.run(
             [str(python), "-I", str(JUDGE)],
             input=question,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=timeout,
