@@ -38,7 +38,8 @@ def heard_of(sources: Iterable[Source], hear: Callable[[Source], Transcript], at
         except VoxtralError as error:
             return Heard(source, error=error)
 
-    with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="voxtral-batch") as pool:
+    pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="voxtral-batch")
+    try:
         for source in rest:
             running.add(pool.submit(one, source))
             if len(running) >= at_once:
@@ -47,3 +48,6 @@ def heard_of(sources: Iterable[Source], hear: Callable[[Source], Transcript], at
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
+    finally:
+        # After Ctrl-C nobody waits for a server: closing the backends ends what is under way.
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -101,7 +101,8 @@ def _piece(audio: Audio, span: Span) -> Audio:
 def _hear_all(audio: Audio, spans: Sequence[Span], how: Listening) -> Iterator[tuple[Span, Transcript]]:
     """Yield pieces as they are heard. Only as many as are heard at once are read into memory."""
     rest, running, failure = iter(spans), dict[Future[Transcript], Span](), None
-    with ThreadPoolExecutor(max_workers=how.concurrency, thread_name_prefix="voxtral-hear") as pool:
+    pool = ThreadPoolExecutor(max_workers=how.concurrency, thread_name_prefix="voxtral-hear")
+    try:
         while True:
             while failure is None and len(running) < how.concurrency and (span := next(rest, None)):
                 running[pool.submit(_hear, audio, span, how)] = span
@@ -115,6 +116,9 @@ def _hear_all(audio: Audio, spans: Sequence[Span], how: Listening) -> Iterator[t
                     failure = failure or _placed(error, span, audio)
                 else:
                     yield span, transcript
+    finally:
+        # After Ctrl-C nobody waits for a server: closing the backends ends what is under way.
+        pool.shutdown(wait=False, cancel_futures=True)
     if failure is not None:
         raise failure
 

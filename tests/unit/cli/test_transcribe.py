@@ -3,8 +3,10 @@
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,6 +158,22 @@ def test_config_check_is_1_when_nobody_would_answer(
     monkeypatch.setenv("VOXTRAL_SERVER", "http://127.0.0.1:9")
     assert main(["config", "check"]) == 1
     assert "nobody listens" in capsys.readouterr().out
+
+
+def test_ctrl_c_does_not_wait_for_the_server(engine: FakeEngine, talk: str) -> None:
+    engine.script(Reply(delay=120))
+    command = [sys.executable, "-m", "voxtral_ops", "transcribe", talk, "--backend", "voxtral"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while not engine.requests:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 2
+    assert "goes on from here" in said
+    assert "Traceback" not in said
 
 
 def test_help_loads_nothing_heavy() -> None:
