@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ QUIET = -55.0
 """dB of full scale; below it nothing is taken for speech."""
 SWING = 12.0
 """dB between the loud and the quiet frames. Speech has pauses; hum, noise and tones have none."""
+FEWEST = 10
+"""Frames without speech from which the noise can be told."""
 _PIECE = 60.0
 
 
@@ -68,10 +71,10 @@ def noise(audio: Audio, speech: Iterable[Span]) -> tuple[float | None, float]:
     found = levels(audio)
     spoken = np.zeros(len(found), bool)
     for span in speech:
-        spoken[round(span.start / FRAME) : round(span.stop / FRAME)] = True
+        spoken[int(span.start / FRAME) : math.ceil(span.stop / FRAME)] = True
     power = 10.0 ** (found / 10.0)
     snr = None
-    if spoken.any() and not spoken.all():
+    if spoken.any() and np.count_nonzero(~spoken) >= FEWEST:
         beneath = float(np.median(power[~spoken]))
         snr = round(float(10.0 * np.log10(max(power[spoken].mean() - beneath, 1e-12) / beneath)), 1)
     return snr, float((found < QUIET).mean())
