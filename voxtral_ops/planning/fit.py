@@ -25,8 +25,6 @@ from voxtral_ops.planning.memory import (
 )
 from voxtral_ops.planning.plan import Capacity
 
-FEWEST = 8
-"""Recordings at once that a server should at least take; a context that leaves less is too long for its GPU."""
 STEP_SECONDS = 0.080
 """A live session brings a token every 80 ms, and a step must not take longer."""
 STEP_FIXED = 0.0025
@@ -67,15 +65,11 @@ class Fit:
         return self.need.total + self.cache
 
 
-def fewest(model: CatalogModel, shape: Shape, wishes: Wishes) -> int:
-    """Count the requests at once below which a shorter context would be the better plan."""
-    return wishes.seqs or (1 if is_live(model) else min(FEWEST, shape.seqs))
-
-
 def least(model: CatalogModel, shape: Shape, wishes: Wishes) -> int:
-    """Count the least that a device must give: cache for one request of full length, or for a few short ones."""
-    few = replace(shape, seqs=fewest(model, shape, wishes))
-    return need(model, few).total + max(request_bytes(model, shape), wishes.cache or 0)
+    """Count the least that a device must give: cache for one request of full length, and for the fewest short ones."""
+    short = 0 if wishes.seqs else shape.fewest * unit_bytes(model, shape) + block_bytes(model, shape.parallel) + MIB
+    cache = wishes.cache or max(request_bytes(model, shape), short)
+    return need(model, replace(shape, seqs=shape.fewest)).total + cache
 
 
 def fit(model: CatalogModel, shape: Shape, usable: int, wishes: Wishes) -> Fit | None:
@@ -90,7 +84,7 @@ def fit(model: CatalogModel, shape: Shape, usable: int, wishes: Wishes) -> Fit |
     unit = unit_bytes(model, shape)
     # vLLM keeps one block for itself, and the cache is a whole number of MiB.
     most = _most(available - block - MIB, sequence_bytes(model), unit, request)
-    seqs = max(fewest(model, shape, wishes), min(wishes.seqs or shape.seqs, most))
+    seqs = max(shape.fewest, min(shape.seqs, most))
     chosen = replace(shape, seqs=seqs)
     needed = need(model, chosen)
     cache = wishes.cache or usable - needed.total

@@ -12,6 +12,8 @@ CONTEXTS = (32768, 28672, 24576, 20480, 16384, 12288, 8192)
 FLOOR = {"small-24b": 32768}
 """The smallest context worth 16-bit weights, where it is not the smallest at all; fp8 promises no more than this, so
 that a larger card never gets a smaller context."""
+FEWEST = 8
+"""Recordings at once that a server should at least take."""
 LIVE_BATCH = 512
 """A live session brings one token a step. A larger step would only make vLLM hold cache for tokens in flight."""
 
@@ -73,6 +75,16 @@ RULES: dict[Goal, Rules] = {
 def batch_of(model: CatalogModel, goal: Goal) -> int:
     """Choose max-num-batched-tokens."""
     return LIVE_BATCH if is_live(model) else RULES[goal].batch
+
+
+def fewest(model: CatalogModel, goal: Goal, *, shortest: bool) -> int:
+    """Count the requests at once that a context must leave room for: the shortest few, a longer one all of the goal's.
+
+    So more memory first serves more at once, then longer recordings, and never less of anything.
+    """
+    if is_live(model):
+        return 1
+    return min(FEWEST, RULES[goal].seqs) if shortest or goal == "longest-audio" else RULES[goal].seqs
 
 
 def contexts(model: CatalogModel, goal: Goal, precision: Precision) -> tuple[int, ...]:

@@ -59,6 +59,8 @@ class Shape:
     """max-num-batched-tokens."""
     seqs: int
     """max-num-seqs; at the most, before it is fitted."""
+    fewest: int = 1
+    """Requests at once without which a shorter context would be the better plan."""
     pooled: bool = True
     """Whether the engine counts a live encoder's window in tokens of the language model; vLLM 0.19 counts frames."""
 

@@ -9,8 +9,8 @@ from itertools import cycle
 
 from voxtral_ops.catalog import CatalogModel
 from voxtral_ops.planning.devices import Device
-from voxtral_ops.planning.fit import Fit, Wishes, fewest, fit, least, step_seconds
-from voxtral_ops.planning.goals import RULES, batch_of, contexts
+from voxtral_ops.planning.fit import Fit, Wishes, fit, least, step_seconds
+from voxtral_ops.planning.goals import RULES, batch_of, contexts, fewest
 from voxtral_ops.planning.memory import Precision, Shape, is_live, need, request_bytes
 from voxtral_ops.planning.plan import Goal
 
@@ -109,9 +109,11 @@ def shapes(model: CatalogModel, goal: Goal, wishes: Wishes, parallel: int) -> It
     for precision in precisions:
         if precision == "fp8" and model.fp8_bytes is None:
             continue
-        for context in (wishes.context,) if wishes.context else contexts(model, goal, precision):
-            batch = wishes.batch or batch_of(model, goal)
-            yield Shape(precision, parallel, context, batch, wishes.seqs or RULES[goal].seqs, wishes.pooled)
+        tried = (wishes.context,) if wishes.context else contexts(model, goal, precision)
+        for context in tried:
+            batch, seqs = wishes.batch or batch_of(model, goal), wishes.seqs or RULES[goal].seqs
+            least_wanted = wishes.seqs or fewest(model, goal, shortest=context == tried[-1])
+            yield Shape(precision, parallel, context, batch, seqs, least_wanted, wishes.pooled)
 
 
 def divides(model: CatalogModel, parallel: int) -> bool:
@@ -163,7 +165,9 @@ def _worth(model: CatalogModel, group: tuple[Device, ...], goal: Goal, wishes: W
     smaller = [size for size in PARALLELS if size < len(group) and divides(model, size)]
     tried = contexts(model, goal, "16-bit")
     context = wishes.context or (tried[0] if goal == "longest-audio" else tried[-1])
-    shape = Shape(wishes.precision or "16-bit", 1, context, wishes.batch or batch_of(model, goal), 1, wishes.pooled)
+    few = wishes.seqs or fewest(model, goal, shortest=True)
+    batch = wishes.batch or batch_of(model, goal)
+    shape = Shape(wishes.precision or "16-bit", 1, context, batch, few, few, wishes.pooled)
     room = min(device.usable() for device in group)
     if all(least(model, replace(shape, parallel=size), wishes) > room for size in smaller):
         return True
@@ -221,5 +225,5 @@ def _replicas(taken: Sequence[Placed], devices: Sequence[Device], most: int) -> 
 
 
 def _forced(placed: Placed) -> Fit:
-    shape = replace(placed.shape, seqs=fewest(placed.model, placed.shape, placed.wishes))
+    shape = replace(placed.shape, seqs=placed.shape.fewest)
     return Fit(shape, need(placed.model, shape), placed.wishes.cache or request_bytes(placed.model, shape))

@@ -10,7 +10,7 @@ from voxtral_ops.catalog import CatalogModel, catalog
 from voxtral_ops.errors import HostError
 from voxtral_ops.hardware.profile import GpuProcess
 from voxtral_ops.planning.devices import IGNORED, ROOM, UTILISATION, Device, describe
-from voxtral_ops.planning.fit import Wishes, fewest, least
+from voxtral_ops.planning.fit import Wishes, least
 from voxtral_ops.planning.memory import GIB, Shape, gib, need, request_bytes
 from voxtral_ops.planning.placement import CAPABILITY, PARALLELS, Placed, divides, place, shapes
 from voxtral_ops.planning.plan import Goal
@@ -57,7 +57,7 @@ def shortage(
         return max(0, device.usable(wishes.utilisation) - held)
 
     best = max(able, key=lambda device: (room(device), -device.gpu.index))
-    few = replace(smallest, seqs=fewest(model, smallest, wishes))
+    few = replace(smallest, seqs=smallest.fewest)
     return Shortage(model, few, best, least(model, smallest, wishes), room(best))
 
 

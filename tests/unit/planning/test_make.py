@@ -91,8 +91,9 @@ def test_more_memory_never_gives_a_smaller_plan(
     assert after is not None
     one, other = only(before), only(after)
     assert other.arguments["max-model-len"] >= one.arguments["max-model-len"]  # type: ignore[operator]
-    assert other.arguments["max-num-seqs"] >= one.arguments["max-num-seqs"]  # type: ignore[operator]
-    if other.arguments["max-model-len"] == one.arguments["max-model-len"]:
+    # For the longest audio the context comes first: a longer one may leave room for fewer at once.
+    if goal != "longest-audio" or other.arguments["max-model-len"] == one.arguments["max-model-len"]:
+        assert other.arguments["max-num-seqs"] >= one.arguments["max-num-seqs"]  # type: ignore[operator]
         for name, value in one.capacity:
             assert getattr(other.capacity, name) >= value, name
 
