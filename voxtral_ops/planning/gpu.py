@@ -150,7 +150,8 @@ def _why_context(placed: Placed, goal: Goal) -> str:
     whole = min(placed.fit.shape.seqs, placed.fit.cache // request_bytes(placed.model, placed.fit.shape))
     shape = placed.shape
     most = contexts(placed.model, goal, shape.precision)[0]
-    limit = f", the longest that fits with {shape.precision} weights" if shape.context < most else ""
+    room = "" if goal == "longest-audio" else f" with room for {RULES[goal].seqs} clips at once"
+    limit = f" (longer ones do not fit in {shape.precision}{room})" if shape.context < most else ""
     return f"recordings of {minutes} minutes{limit}; {whole} of that length at once"
 
 

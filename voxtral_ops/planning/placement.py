@@ -79,17 +79,26 @@ def place_all(
 
 
 def settle(taken: Sequence[Placed]) -> tuple[Placed, ...]:
-    """Share out what is left on each device, equally among its instances."""
-    settled = []
+    """Share out what is left on each device: equally among its instances, then what one cannot use to the next."""
+    settled: list[Placed] = []
     for each in taken:
-        usable = min(device.usable(each.wishes.utilisation) for device in each.devices)
+        usable = _usable(each)
         beside = [other for other in taken if other is not each and _shares(other, each)]
         if beside and each.wishes.utilisation is None:
             whole = usable - each.least - sum(other.least for other in beside)
             usable = each.least + whole // (len(beside) + 1)
         fitted = fit(each.model, each.shape, usable, each.wishes) or _forced(each)
         settled.append(replace(each, fitted=fitted))
+    for number, each in enumerate(settled):
+        beside = [other for other in settled if other is not each and _shares(other, each)]
+        if beside and each.wishes.utilisation is None:
+            usable = _usable(each) - sum(other.fit.total for other in beside)
+            settled[number] = replace(each, fitted=fit(each.model, each.shape, usable, each.wishes) or each.fit)
     return tuple(settled)
+
+
+def _usable(placed: Placed) -> int:
+    return min(device.usable(placed.wishes.utilisation) for device in placed.devices)
 
 
 def force(
