@@ -47,6 +47,8 @@ def fuzz(cases: Iterable[int]) -> Findings:
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for case, outcome, seconds, memory in threads.map(judged, cases):
             found.cases += 1
+            if found.cases % 5000 == 0:
+                print(f"{found.cases} cases, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             found.outcomes[outcome] += 1
             found.slowest = max(found.slowest, round(seconds, 3))
             found.memory = max(found.memory, memory)
