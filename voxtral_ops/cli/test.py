@@ -81,7 +81,12 @@ STAGES = (
         "story",
         "up, transcribe, kill -9, fallback and down with real vLLM and real Whisper",
         ((*PYTEST, "-x", "tests/integration"),),
-        {"/usr/share/doc/python3-venv": "python3-venv", "/usr/share/doc/libnuma1": "libnuma1", "ss": "iproute2"},
+        {
+            "/usr/share/doc/python3-venv": "python3-venv",
+            "/usr/share/doc/libnuma1": "libnuma1",
+            "ss": "iproute2",
+            "npm": "npm",
+        },
     ),
     Stage(
         "host",
