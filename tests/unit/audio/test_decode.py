@@ -4,15 +4,18 @@ import io
 import struct
 import wave
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.unit.audio.sounds import FORMATS, encoded, float_wav, tone, video, wav
 from voxtral_ops.audio import Audio, AudioLimits, VoxtralAudioProcessor
+from voxtral_ops.audio import decode as whole
 from voxtral_ops.audio.decode import Job, decode
 from voxtral_ops.errors import AudioError
 
@@ -187,3 +190,37 @@ def test_a_path_a_stream_and_bytes_are_the_same(tmp_path: Path) -> None:
         loaded = [load(path), load(str(path)), load(stream), load(BASE["ogg"])]
     assert len({audio.samples.tobytes() for audio in loaded}) == 1
     assert loaded[0].source == str(path)
+
+
+@pytest.mark.parametrize("kind", ["wav", "wav24", "aiff", "mp3", "m4a", "flac", "opus", "webm"])
+def test_what_is_ordinary_is_decoded_without_python_for_each_packet_to_the_same(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(whole, "LONG", 1000)
+    (tmp_path / "talk").write_bytes(encoded(kind, seconds=2.0, channels=2))
+    quick, count = _samples(tmp_path / "talk", tmp_path)
+    assert count == 0
+    monkeypatch.setattr(whole, "_is_ordinary", lambda *_: False)
+    careful, count = _samples(tmp_path / "talk", tmp_path)
+    assert count == 1
+    assert len(quick) == len(careful)
+    assert np.abs(quick.astype(int) - careful).max() <= 1
+
+
+def test_what_turns_out_damaged_is_decoded_again_with_care(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(whole, "LONG", 1000)
+    data = bytearray(encoded("m4a", seconds=4.0))
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    (tmp_path / "talk").write_bytes(data)
+    _, count = _samples(tmp_path / "talk", tmp_path)
+    assert count == 1
+
+
+def _samples(path: Path, folder: Path) -> tuple[NDArray[np.int16], int]:
+    """What is decoded, and how often it was done packet by packet."""
+    with pytest.MonkeyPatch.context() as patch, path.open("rb") as file, (folder / "out").open("w+b") as spool:
+        careful = Mock(wraps=whole._decode_packets)
+        patch.setattr(whole, "_decode_packets", careful)
+        decode(Job("talk", AudioLimits(), None), file.fileno(), spool.fileno())
+        spool.seek(0)
+        return np.frombuffer(spool.read(), "<i2"), careful.call_count
