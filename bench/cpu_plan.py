@@ -54,6 +54,7 @@ def variants(plan: Instance) -> dict[str, Instance]:
     changed = {
         "planned": {},
         "vLLM's defaults": {"arguments": arguments, "environment": environment},
+        "planned, compiled": {"arguments": {k: v for k, v in plan.arguments.items() if k != "enforce-eager"}},
         f"planned, {cores} threads": {"environment": {**plan.environment, "OMP_NUM_THREADS": cores}},
         "planned, vLLM binds": {"environment": environment},
     }
@@ -80,15 +81,21 @@ def transcribe(server: Server, clip: bytes) -> float:
     return time.perf_counter() - began
 
 
-def load(name: str, server: Server, clips: list[bytes], clients: int, count: int) -> Round:
-    """``count`` requests by so many clients, each sending its next one when the last was answered."""
-    work = [clips[index % len(clips)] for index in range(count)]
+def load(name: str, server: Server, clips: list[bytes], clients: int, seconds: float) -> Round:
+    """So many clients, each sending its next request when the last was answered, until the time is up."""
     before, began = server.cpu_seconds(), time.perf_counter()
+
+    def client(number: int) -> list[float]:
+        took = []
+        while time.perf_counter() - began < seconds:
+            took.append(transcribe(server, clips[(number + len(took)) % len(clips)]))
+        return took
+
     with ThreadPoolExecutor(clients) as pool:
-        took = sorted(pool.map(lambda clip: transcribe(server, clip), work))
-    seconds = time.perf_counter() - began
+        took = sorted(second for mine in pool.map(client, range(clients)) for second in mine)
+    rate = len(took) / (time.perf_counter() - began)
     p95 = took[min(len(took) - 1, int(0.95 * len(took)))]
-    return Round(name, clients, count / seconds, p95, (server.cpu_seconds() - before) / count)
+    return Round(name, clients, rate, p95, (server.cpu_seconds() - before) / len(took))
 
 
 def table(rounds: list[Round], starts: dict[str, float], facts: str) -> str:
@@ -99,14 +106,14 @@ def table(rounds: list[Round], starts: dict[str, float], facts: str) -> str:
         "| variant | clients | requests/s (slowest to fastest round) | p95 s | CPU s a request | start s |",
     ]
     lines.append("| --- | --: | --: | --: | --: | --: |")
-    for name, start in starts.items():
+    for name in dict.fromkeys(each.variant for each in rounds):
         for clients in sorted({each.clients for each in rounds}):
             mine = [each for each in rounds if (each.variant, each.clients) == (name, clients)]
             rates = [each.requests_per_second for each in mine]
             rate = f"{statistics.median(rates):.2f} ({min(rates):.2f} to {max(rates):.2f})"
             p95 = statistics.median(each.p95 for each in mine)
             cpu = statistics.median(each.cpu_per_request for each in mine)
-            lines.append(f"| {name} | {clients} | {rate} | {p95:.2f} | {cpu:.3f} | {start:.0f} |")
+            lines.append(f"| {name} | {clients} | {rate} | {p95:.2f} | {cpu:.3f} | {starts[name]:.0f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -143,27 +150,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", type=Path, required=True, help="an installed engine's directory")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=32, help="in each round")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each round")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 8])
     args = parser.parse_args()
     clips = [clip.path.read_bytes() for clip in golden_clips() if clip.container == "flac"]
     rounds: list[Round] = []
     starts: dict[str, float] = {}
+    plans = variants(nano_plan())
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        servers: dict[str, Server] = {}
-        for index, (name, instance) in enumerate(variants(nano_plan()).items()):
-            began = time.monotonic()
-            servers[name] = stack.enter_context(serving(args.engine, instance, Path(folder) / f"s{index}"))
+        began = time.monotonic()
+
+        def start(index: int, name: str) -> Server:
+            server = stack.enter_context(serving(args.engine, plans[name], Path(folder) / f"s{index}"))
             starts[name] = time.monotonic() - began
-            load(name, servers[name], clips, max(args.clients), args.requests)
+            load(name, server, clips, max(args.clients), args.seconds)
+            return server
+
+        with ThreadPoolExecutor(len(plans)) as pool:
+            servers = dict(zip(plans, pool.map(start, range(len(plans)), plans), strict=True))
         busy = os.getloadavg()[0]
         for number in range(args.rounds):
             order = list(servers) if number % 2 == 0 else list(reversed(servers))
             for clients in args.clients:
-                rounds += [load(name, servers[name], clips, clients, args.requests) for name in order]
+                rounds += [load(name, servers[name], clips, clients, args.seconds) for name in order]
     facts = (
-        f"{len(os.sched_getaffinity(0))} cores, {args.rounds} rounds of {args.requests} golden clips; "
-        f"the machine's load was {busy:.1f} when they began and {os.getloadavg()[0]:.1f} when they ended."
+        f"{len(os.sched_getaffinity(0))} cores, {args.rounds} rounds of {args.seconds:g} s with golden clips; all servers "
+        f"were started at once; the machine's load was {busy:.1f} when they began and {os.getloadavg()[0]:.1f} when they ended."
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "cpu_plan.md").write_text(table(rounds, starts, facts), encoding="utf-8")
