@@ -104,6 +104,9 @@ def finish(  # noqa: PLR0913 - everything that an instance is made of
     for option, value in overrides.arguments_of(model).items():
         if (option, value) == ("quantization", "none"):
             continue
+        opposite = option.removeprefix("no-") if option.startswith("no-") else f"no-{option}"
+        draft.arguments.pop(opposite, None)
+        draft.reasons.pop(opposite, None)
         draft.arguments[option] = value
         draft.reasons[option] = "set by the operator"
     for variable, text in overrides.environment.items():

@@ -129,6 +129,13 @@ def test_a_context_larger_than_the_models_is_the_models_fault() -> None:
     assert isinstance(refusal(host(), PlanOverrides(models=("nano",), arguments={"max-model-len": 8192})), ModelError)
 
 
+def test_a_flag_that_is_switched_off_takes_its_place() -> None:
+    wish = PlanOverrides(models=("nano",), arguments={"no-enforce-eager": True})
+    arguments = make_plan(host(), release(), overrides=wish).instances[0].arguments
+    assert "enforce-eager" not in arguments
+    assert arguments["no-enforce-eager"] is True
+
+
 def test_a_misspelt_variable_is_told_the_nearest() -> None:
     error = refusal(host(), PlanOverrides(environment={"VLLM_CPU_OMP_THREADS_BING": "nobind"}))
     assert error.hint == "did you mean VLLM_CPU_OMP_THREADS_BIND?"
