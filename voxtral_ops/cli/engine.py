@@ -21,8 +21,7 @@ EXAMPLES = """examples:
   voxtral-ops engine verify            import the audio libraries, decode a clip of each format
   voxtral-ops engine verify ID --json
   voxtral-ops engine judge             would vLLM accept what is configured here?
-  voxtral-ops engine judge --plan plan.json --hardware host.json
-                                       would it accept that plan, on the GPUs of that host?
+  voxtral-ops engine judge --plan plan.json --hardware host.json    that plan, on the GPUs of that host?
 """
 
 
