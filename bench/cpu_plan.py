@@ -174,8 +174,9 @@ def main() -> int:
             for clients in args.clients:
                 rounds += [load(name, servers[name], clips, clients, args.seconds) for name in order]
     facts = (
-        f"{len(os.sched_getaffinity(0))} cores, {args.rounds} rounds of {args.seconds:g} s with golden clips; all servers "
-        f"were started at once; the machine's load was {busy:.1f} when they began and {os.getloadavg()[0]:.1f} when they ended."
+        f"{len(os.sched_getaffinity(0))} cores, {args.rounds} rounds of {args.seconds:g} s with golden clips; "
+        "all servers were started at once; the machine's load was "
+        f"{busy:.1f} when they began and {os.getloadavg()[0]:.1f} when they ended."
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "cpu_plan.md").write_text(table(rounds, starts, facts), encoding="utf-8")
