@@ -9,11 +9,14 @@ from voxtral_ops.audio.audio import RATE, Audio
 from voxtral_ops.audio.decode import Job
 from voxtral_ops.audio.decoder import POOL
 from voxtral_ops.audio.limits import AudioLimits
-from voxtral_ops.audio.loudness import TARGET, Meter
+from voxtral_ops.audio.loudness import TARGET, TENTH, Meter
 from voxtral_ops.audio.source import Opened, Source, opened
 from voxtral_ops.audio.spool import WIDTH, InMemory, Pcm, Spool, folder_for, kept
 from voxtral_ops.audio.voice import Voice
 from voxtral_ops.audio.wav import plain_wav
+
+SMALL = 4 * TENTH
+"""Samples that BLAS works on in one thread: to wake others costs more than the work."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class VoxtralAudioProcessor:
         wav = plain_wav(file.descriptor, file.size)
         if wav is None or len(wav.data) > self.limits.seconds * RATE * WIDTH or self.limits.rate < RATE:
             return None
-        meter = Meter()
-        meter.add(np.frombuffer(wav.data, dtype="<i2"))
+        meter, pcm = Meter(), np.frombuffer(wav.data, dtype="<i2")
+        for start in range(0, len(pcm), SMALL):
+            meter.add(pcm[start : start + SMALL])
         facts = {"container": "wav", "codec": "pcm_s16le", "rate": RATE, "channels": 1, "claimed": wav.claimed}
         return self._audio(InMemory(wav.data), file, levels=meter.levels(self.loudness), **facts)
 
