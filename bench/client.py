@@ -81,46 +81,55 @@ def server() -> Iterator[str]:
 
 def clients(url: str, recording: bytes) -> dict[str, Callable[[int], None]]:
     """Each client as a function that sends so many requests one after the other."""
-    import openai  # noqa: PLC0415
+    ours, theirs = our_client(url, recording), openai_client(url, recording)
 
+    async def ours_asyncio(count: int) -> None:
+        for _ in range(count):
+            await asyncio.to_thread(ours, 1)
+
+    return {
+        "voxtral_ops": ours,
+        "voxtral_ops, asyncio": lambda count: asyncio.run(ours_asyncio(count)),
+        "openai-python": theirs,
+        "openai-python, asyncio": lambda count: asyncio.run(openai_asyncio(url, recording, count)),
+    }
+
+
+def our_client(url: str, recording: bytes) -> Callable[[int], None]:
+    """What VoxtralBackend does with a recording that is ready."""
     from voxtral_ops.speech.connection import Connections, upload  # noqa: PLC0415
     from voxtral_ops.speech.voxtral import PATH  # noqa: PLC0415
 
     connections = Connections(url, connect_timeout=5, timeout=60)
-    options: dict[str, Any] = {"base_url": f"{url}/v1", "api_key": "none", "max_retries": 0}
-    sync, fields = openai.OpenAI(**options), {"model": "m", "response_format": "json", "temperature": "0"}
+    fields = {"model": "m", "response_format": "json", "temperature": "0"}
 
-    def ours(count: int) -> None:
+    def send(count: int) -> None:
         for _ in range(count):
             json.loads(connections.post(PATH, upload(fields, "recording.wav", [recording])).body)
 
-    def theirs(count: int) -> None:
+    return send
+
+
+def openai_client(url: str, recording: bytes) -> Callable[[int], None]:
+    """The same with the client that most people take."""
+    import openai  # noqa: PLC0415
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+    def send(count: int) -> None:
         for _ in range(count):
-            sync.audio.transcriptions.create(file=("recording.wav", recording), model="m", temperature=0)
+            client.audio.transcriptions.create(file=("recording.wav", recording), model="m", temperature=0)
 
-    def theirs_async(count: int) -> None:
-        async def all_of_them() -> None:
-            async with openai.AsyncOpenAI(**options) as client:
-                for _ in range(count):
-                    await client.audio.transcriptions.create(
-                        file=("recording.wav", recording), model="m", temperature=0
-                    )
+    return send
 
-        asyncio.run(all_of_them())
 
-    def ours_async(count: int) -> None:
-        async def all_of_them() -> None:
-            for _ in range(count):
-                await asyncio.to_thread(ours, 1)
+async def openai_asyncio(url: str, recording: bytes, count: int) -> None:
+    """The same again, asynchronous."""
+    import openai  # noqa: PLC0415
 
-        asyncio.run(all_of_them())
-
-    return {
-        "voxtral_ops": ours,
-        "voxtral_ops, asyncio": ours_async,
-        "openai-python": theirs,
-        "openai-python, asyncio": theirs_async,
-    }
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        for _ in range(count):
+            await client.audio.transcriptions.create(file=("recording.wav", recording), model="m", temperature=0)
 
 
 def measure(requests: int, turns: int = 5) -> list[Row]:
