@@ -27,10 +27,15 @@ IDLE = 4.0
 """Seconds after which an unused connection is not trusted: vLLM closes its own after five."""
 BLOCK = 1 << 18
 """Bytes handed to the kernel at once."""
+CLOSED = "the connections were closed while somebody waited"
 
 
 class ConnectTimeoutError(TimeoutError):
     """The server did not take the connection in time."""
+
+
+class ClosedError(ConnectionError):
+    """This side closed the connections while somebody waited."""
 
 
 class AnswerTimeoutError(TimeoutError):
@@ -83,6 +88,7 @@ class Connections:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._busy: set[http.client.HTTPConnection] = set()
+        self._closed = False
         self._lock = Lock()
 
     def get(self, path: str, timeout: float | None = None) -> Answer:
@@ -102,15 +108,17 @@ class Connections:
             yield response.status, (line.decode("utf-8", "replace").rstrip("\r\n") for line in response)
 
     def close(self) -> None:
-        """Close all of them; whoever waits for an answer gets an error."""
+        """Close all of them for good; whoever waits for an answer gets a ClosedError."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
             busy = list(self._busy)
-        for connection in (*(each for _, each in idle), *busy):
-            if connection.sock is not None:
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        for _, connection in idle:
             connection.close()
+        for connection in busy:
+            # Only woken: the thread that uses it closes it. TLS has a shutdown of its own, which is none of ours.
+            with suppress(OSError, TypeError):
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     @contextmanager
     def _answering(
@@ -121,18 +129,25 @@ class Connections:
         try:
             if connection.sock is None:
                 _connect(connection)
+            if self._closed:
+                raise ClosedError(CLOSED)
             connection.sock.settimeout(self._timeout if timeout is None else min(timeout, self._timeout))
             try:
-                self._send(connection, method, path, body)
+                sent = self._send(connection, method, path, body)
                 response = connection.getresponse()
                 yield response
-                whole = response.isclosed() and not response.will_close
+                whole = sent and response.isclosed() and not response.will_close
             except TimeoutError as error:
                 raise AnswerTimeoutError(str(error)) from error
+        except (OSError, http.client.HTTPException) as error:
+            if self._closed and not isinstance(error, ClosedError):
+                raise ClosedError(CLOSED) from error
+            raise
         finally:
             self._give_back(connection, whole=whole)
 
-    def _send(self, connection: http.client.HTTPConnection, method: str, path: str, body: Upload | None) -> None:
+    def _send(self, connection: http.client.HTTPConnection, method: str, path: str, body: Upload | None) -> bool:
+        """Whether the server took all of it. One that refuses may answer and hang up before it has read the sound."""
         connection.putrequest(method, f"{self._prefix}{path}", skip_accept_encoding=True)
         for name, value in self._headers.items():
             connection.putheader(name, value)
@@ -140,10 +155,14 @@ class Connections:
             connection.putheader("Content-Type", body.content_type)
             connection.putheader("Content-Length", str(body.size))
         connection.endheaders()
-        for block in body.blocks if body else ():
-            view = memoryview(block)
-            for start in range(0, len(view), BLOCK):
-                connection.sock.sendall(view[start : start + BLOCK])
+        try:
+            for block in body.blocks if body else ():
+                view = memoryview(block)
+                for start in range(0, len(view), BLOCK):
+                    connection.sock.sendall(view[start : start + BLOCK])
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
 
     def _taken(self) -> http.client.HTTPConnection:
         now = time.monotonic()
@@ -158,9 +177,10 @@ class Connections:
     def _give_back(self, connection: http.client.HTTPConnection, *, whole: bool) -> None:
         with self._lock:
             self._busy.discard(connection)
-            if whole:
+            kept = whole and not self._closed
+            if kept:
                 self._idle.append((time.monotonic(), connection))
-        if not whole:
+        if not kept:
             connection.close()
 
     def _new(self) -> http.client.HTTPConnection:
@@ -206,7 +226,10 @@ def _connect(connection: http.client.HTTPConnection) -> None:
 
 def _hung_up(sock: socket.socket) -> bool:
     """Whether there is something to read on a connection that owes us nothing: its end."""
-    return bool(select.select([sock], [], [], 0)[0])
+    # Not select: an application with a thousand open files has sockets that it cannot look at.
+    waiting = select.poll()
+    waiting.register(sock, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _proxy(address: SplitResult) -> SplitResult | None:

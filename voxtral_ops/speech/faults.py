@@ -55,6 +55,10 @@ def from_silence(error: Exception, url: str, timeout: float) -> NetworkError:  #
     chain = list(_causes(error))
     names = {type(link).__name__ for link in chain}
     deepest = str(chain[-1]) or type(chain[-1]).__name__
+    if "ClosedError" in names:
+        return NetworkError(f"stopped: the connections to {url} were closed", hint="ask again", code="closed", url=url)
+    if "IncompleteRead" in names:
+        return NetworkError(f"{url} stopped in the middle of its answer", hint=LOOK, url=url)
     if any(isinstance(link, ConnectionRefusedError) for link in chain) or "Connection refused" in deepest:
         return NetworkError(f"nobody listens at {url}", hint=START, url=url)
     if "ConnectTimeoutError" in names:

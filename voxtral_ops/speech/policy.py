@@ -40,6 +40,7 @@ AFTER_ERROR: tuple[Row, ...] = (
     Row(AudioError, False, "nobody can read this recording"),
     Row(ConfigurationError, False, "a setting is wrong and must be seen"),
     Row(PrivacyError, False, "the recording may not go further"),
+    Row(NetworkError, False, "it was stopped by whoever asked", code="closed"),
     Row(NetworkError, True, "the server cannot be reached"),
     Row(CapacityError, True, "the server is full"),
     Row(ServerError, True, "the server failed"),

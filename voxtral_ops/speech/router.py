@@ -65,18 +65,7 @@ class SpeechRecognitionRouter:
 
     def transcribe(self, audio: Audio, backend: BackendChoice = "auto", language: str | None = None) -> Transcript:
         """The words, from the backend asked for, or from whoever answers. Raises VoxtralError."""
-        steps = self._steps(audio, backend, checked_language(language))
-        try:
-            call = next(steps)
-            while True:
-                try:
-                    answer = call.now()
-                except VoxtralError as error:
-                    call = steps.throw(error)
-                else:
-                    call = steps.send(answer)
-        except StopIteration as done:
-            return cast(Transcript, done.value)
+        return _driven(self._steps(audio, backend, checked_language(language)))
 
     async def atranscribe(
         self, audio: Audio, backend: BackendChoice = "auto", language: str | None = None
@@ -102,18 +91,27 @@ class SpeechRecognitionRouter:
 
         Whisper gives its words all at once. Where it takes over in the middle, its words replace the others.
         """
-        code, heard = checked_language(language), None
+        code = checked_language(language)
+        if backend != "auto":
+            yield from self._backend(backend).stream(audio, code)
+            return
+        voxtral = self._backend("voxtral")
+        heard: Transcript | None = None
         try:
-            if backend == "voxtral" or (backend == "auto" and not self._backend("voxtral").served().demonstration):
-                for heard in self._backend("voxtral").stream(audio, code):
+            served = voxtral.served()
+            if not served.demonstration:
+                for heard in voxtral.stream(audio, code):
                     yield heard
         except VoxtralError as error:
-            if backend == "voxtral" or self.policy.after_error(error) is None:
+            reason = self.policy.after_error(error)
+            if reason is None:
                 raise
-            heard = None
-        if heard is None or not (heard.text or backend == "voxtral"):
-            # Nobody, a demonstration, or silence: the whole table decides, as for any other recording.
-            yield self.transcribe(audio, backend, code)
+            yield _driven(self._fallback(audio, code, reason, error))
+            return
+        if heard is None:
+            yield _driven(self._fallback(audio, code, self.policy.for_demonstration(served.name), None))
+        elif not heard.text:
+            yield _driven(self._after_silence(audio, code, heard))
 
     def served(self, backend: BackendChoice = "auto") -> ServedModel:
         """The model that will answer, as far as it can be known before. Raises VoxtralError when nobody can."""
@@ -145,12 +143,7 @@ class SpeechRecognitionRouter:
                 reason = self.policy.for_demonstration(served.name)
             else:
                 transcript = yield _Transcribe(voxtral, audio, language)
-                if transcript.text:
-                    return transcript
-                silence = self.policy.after_silence(audio, transcript.model)
-                if silence is None:
-                    return transcript
-                return (yield from self._second_hearing(audio, language, transcript, silence))
+                return transcript if transcript.text else (yield from self._after_silence(audio, language, transcript))
         except VoxtralError as error:
             because = self.policy.after_error(error)
             if because is None:
@@ -158,8 +151,11 @@ class SpeechRecognitionRouter:
             reason, refusal = because, error
         return (yield from self._fallback(audio, language, reason, refusal))
 
-    def _second_hearing(self, audio: Audio, language: str | None, first: Transcript, reason: str) -> _Steps:
+    def _after_silence(self, audio: Audio, language: str | None, first: Transcript) -> _Steps:
         """Voxtral heard nothing. Whisper's words are taken when it has some; its failure changes nothing."""
+        reason = self.policy.after_silence(audio, first.model)
+        if reason is None:
+            return first
         try:
             second: Transcript = yield _Transcribe(self._backend("whisper"), audio, language)
         except VoxtralError:
@@ -180,6 +176,21 @@ class SpeechRecognitionRouter:
             raise ConfigurationError(
                 f"no backend {name!r}", hint=f"known: auto, {', '.join(self.backends)}", value=name
             ) from None
+
+
+def _driven(steps: _Steps) -> Transcript:
+    """Take the steps one after the other, waiting for each."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = call.now()
+            except VoxtralError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as done:
+        return cast(Transcript, done.value)
 
 
 def nobody_answered(reason: str, refusal: VoxtralError | None, whisper: VoxtralError) -> VoxtralError:

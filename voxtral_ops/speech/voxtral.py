@@ -73,11 +73,11 @@ class VoxtralBackend:
         self._served: ServedModel | None = None
         self._lock = Lock()
 
-    def served(self) -> ServedModel:
-        """The model that the server lists; asked once, and again after a failure."""
-        served = self._served
+    def served(self, *, afresh: bool = False) -> ServedModel:
+        """The model that the server lists; asked once, after a failure, and where it must be known ``afresh``."""
+        served = None if afresh else self._served
         if served is None:
-            with self._mapped():
+            with self._mapped(min(LOOK_TIMEOUT, self.endpoint.timeout)):
                 answer = self._server().get("/v1/models", LOOK_TIMEOUT)
                 served = self._served = self._choose(self._accepted(answer, self.endpoint.model or "the model"))
         return served
@@ -110,9 +110,11 @@ class VoxtralBackend:
             for event in _events(lines):
                 text += self._delta(event, served.name)
                 yield self._heard(text, audio, code, served, began)
+            if not text:
+                yield self._heard(text, audio, code, served, began)
 
     def close(self) -> None:
-        """Close the connections. Who still waits for an answer gets a NetworkError."""
+        """Close the connections. Who still waits for an answer gets a NetworkError, which nobody answers instead."""
         with self._lock:
             connections, self._connections = self._connections, None
             threads, self._threads = self._threads, None
@@ -126,8 +128,8 @@ class VoxtralBackend:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="voxtral-http")
-            threads = self._threads
-        return await asyncio.get_running_loop().run_in_executor(threads, partial(work, *args, **options))
+            answer = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **options))
+        return await answer
 
     def _request(self, audio: Audio, language: str | None, served: ServedModel, *, stream: bool = False) -> Upload:
         fields = {"model": served.served_name, "response_format": "json", "temperature": "0.0"}
@@ -243,7 +245,7 @@ class VoxtralBackend:
             return ""
 
     @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def _mapped(self, patience: float | None = None) -> Iterator[None]:
         """Our error for theirs. What the server serves is asked again after any failure."""
         try:
             yield
@@ -252,7 +254,7 @@ class VoxtralBackend:
             raise
         except (OSError, http.client.HTTPException) as error:
             self._served = None
-            raise from_silence(error, self.endpoint.url, self.endpoint.timeout) from error
+            raise from_silence(error, self.endpoint.url, patience or self.endpoint.timeout) from error
 
     def _server(self) -> Connections:
         with self._lock:
@@ -268,13 +270,14 @@ class VoxtralBackend:
 
 
 def _events(lines: Iterable[str]) -> Iterator[str]:
-    """The data of server-sent events, up to OpenAI's own mark of the end."""
+    """The data of server-sent events, up to OpenAI's mark of the end; without that, words may be missing."""
     for line in lines:
         if line.startswith("data:"):
             data = line[5:].strip()
             if data == "[DONE]":
                 return
             yield data
+    raise http.client.IncompleteRead(b"")
 
 
 def _longest(model: CatalogModel | None, context: int | None) -> float:

@@ -134,6 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif reply.body is None and request.fields.get("model") != self.fake.model:
             message = f"The model `{request.fields.get('model')}` does not exist."
             self._json(404, {"error": {"message": message, "type": "NotFoundError", "param": "model", "code": 404}})
+        elif reply.body is None and request.fields.get("stream") == "true":
+            self._answer(reply.status, events(self.fake.text).encode(), "text/event-stream")
         elif reply.body is None:
             # 44 bytes of header, then 16 bit samples at 16 kHz: what our own client sends.
             seconds = max(0, len(request.file) - 44) // 32_000
@@ -171,6 +173,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the signature of http.server
         """Say nothing: the tests' output is theirs."""
+
+
+def events(text: str, end: str = "data: [DONE]\n\n") -> str:
+    """The words as vLLM streams them, one event for each."""
+    deltas = [{"choices": [{"delta": {"content": word}}]} for word in text.replace(" ", "\0 ").split("\0") if word]
+    return "".join(f"data: {json.dumps(delta)}\n\n" for delta in deltas) + end
 
 
 def _form(content_type: str, body: bytes) -> Iterator[tuple[str, bytes]]:

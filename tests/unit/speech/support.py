@@ -1,5 +1,6 @@
 """Sounds and stand-ins that the speech tests share."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +57,9 @@ class Voice:
 
     async def atranscribe(self, audio: Audio, language: str | None = None) -> Transcript:
         return self.transcribe(audio, language)
+
+    def stream(self, audio: Audio, language: str | None = None) -> Iterator[Transcript]:
+        yield self.transcribe(audio, language)
 
     def close(self) -> None:
         self.closed = True

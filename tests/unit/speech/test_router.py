@@ -1,11 +1,13 @@
 """Who answers, and what the answer says about it; synchronous and asynchronous callers get the same."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.speech.support import SILENCE, Voice, audio
+from voxtral_ops.audio import Audio
 from voxtral_ops.errors import (
     AudioError,
     CapacityError,
@@ -177,3 +179,40 @@ def test_close_reaches_every_backend() -> None:
     router.close()
     assert voxtral.closed
     assert whisper.closed
+
+
+def said(router: SpeechRecognitionRouter, **options: Any) -> list[tuple[str, str]]:
+    return [(each.backend, each.text) for each in router.stream(audio(), **options)]
+
+
+class Breaking(Voice):
+    """Says a word, then the line breaks."""
+
+    def stream(self, audio: Audio, language: str | None = None) -> Iterator[Transcript]:
+        yield self.transcribe(audio, language)
+        raise NetworkError("the line broke")
+
+
+@pytest.mark.parametrize(
+    ("voxtral", "wanted", "asked"),
+    [
+        (Voice("voxtral"), [("voxtral", "words")], 1),
+        (Breaking("voxtral"), [("voxtral", "words"), ("whisper", "whispered")], 1),
+        (Voice("voxtral", error=CapacityError("full")), [("whisper", "whispered")], 0),
+        (Voice("voxtral", text=""), [("voxtral", ""), ("whisper", "whispered")], 1),
+        (Voice("voxtral", model=NANO), [("whisper", "whispered")], 0),
+    ],
+    ids=["well", "breaks off", "full", "silent", "demonstration"],
+)
+def test_aloud_whisper_takes_over_and_nothing_is_sent_twice(voxtral: Voice, wanted: Any, asked: int) -> None:
+    router, _, whisper = pair(voxtral)
+    assert said(router) == wanted
+    assert (len(voxtral.asked), len(whisper.asked)) == (asked, wanted[-1][0] == "whisper")
+
+
+def test_aloud_a_backend_that_was_asked_for_stands_alone() -> None:
+    router, _, whisper = pair(Breaking("voxtral"))
+    with pytest.raises(NetworkError):
+        said(router, backend="voxtral")
+    assert whisper.asked == []
+    assert said(router, backend="whisper") == [("whisper", "whispered")]

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,11 @@ from voxtral_ops.errors import (
     VoxtralError,
 )
 from voxtral_ops.speech import VoxtralBackend
+from voxtral_ops.speech.connection import Connections, upload
+from voxtral_ops.speech.policy import FallbackPolicy
 from voxtral_ops.speech.voxtral import Endpoint
 from voxtral_ops.testing import FakeEngine, Reply
+from voxtral_ops.testing.fake_engine import events
 
 RECORDED = Path(__file__).resolve().parents[2] / "data" / "vllm_errors"
 
@@ -251,3 +257,111 @@ def test_threads_share_one_backend(engine: FakeEngine) -> None:
         thread.join()
     backend.close()
     assert texts == [engine.text] * 8
+
+
+def streamed(engine: FakeEngine) -> list[str]:
+    backend = VoxtralBackend(Endpoint(url=engine.url))
+    try:
+        return [each.text for each in backend.stream(audio())]
+    finally:
+        backend.close()
+
+
+def test_words_come_one_by_one(engine: FakeEngine) -> None:
+    engine.text = "turn on the light"
+    assert streamed(engine) == ["turn", "turn on", "turn on the", "turn on the light"]
+    assert engine.requests[0].fields["stream"] == "true"
+
+
+def test_a_stream_of_silence_has_one_empty_answer(engine: FakeEngine) -> None:
+    engine.text = ""
+    assert streamed(engine) == [""]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (events("turn on", end=""), "in the middle"),
+        (events("turn on", end='data: {"error": {"message": "engine died", "code": 500}}\n\n'), "engine died"),
+        (events("turn on", end="data: oops\n\n"), "else than JSON"),
+    ],
+)
+def test_a_stream_that_breaks_off_is_an_error(engine: FakeEngine, body: str, words: str) -> None:
+    engine.script(Reply(body=body, content_type="text/event-stream"))
+    backend, heard = VoxtralBackend(Endpoint(url=engine.url)), list[str]()
+    with pytest.raises(VoxtralError, match=words) as caught:
+        heard.extend(each.text for each in backend.stream(audio()))
+    backend.close()
+    assert caught.value.hint
+    assert heard == ["turn", "turn on"]
+
+
+def test_a_refusal_of_a_stream_is_the_same_as_any_other(engine: FakeEngine) -> None:
+    engine.script(Reply(status=503, body={"error": {"message": "full"}}))
+    with pytest.raises(CapacityError, match="full"):
+        streamed(engine)
+
+
+def test_a_server_that_refuses_before_it_has_read_the_sound_is_understood() -> None:
+    """As proxies do with what is too large: they answer and hang up, while the client is still sending."""
+    body = b'{"error": {"message": "slow down"}}'
+    answer = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            taken, _ = listening.accept()
+            with taken:
+                taken.recv(100)
+                taken.sendall(answer)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        connections = Connections(f"http://127.0.0.1:{listening.getsockname()[1]}", connect_timeout=5, timeout=20)
+        got = connections.post("/", upload({}, "recording.wav", [bytes(1 << 25)]))
+        thread.join()
+        connections.close()
+    assert (got.status, got.body.encode()) == (429, body)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_waits_while_it_is_closed_is_told_and_nobody_answers_instead(engine: FakeEngine, stream: bool) -> None:
+    engine.script(Reply(delay=60))
+    backend, caught = VoxtralBackend(Endpoint(url=engine.url)), list[VoxtralError]()
+
+    def wait() -> None:
+        try:
+            list(backend.stream(audio())) if stream else backend.transcribe(audio())
+        except VoxtralError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not engine.requests:
+        thread.join(0.01)
+    backend.close()
+    thread.join(30)
+    assert [error.details.get("code") for error in caught] == ["closed"]
+    assert FallbackPolicy().after_error(caught[0]) is None
+    assert backend.transcribe(audio()).text == engine.text
+    backend.close()
+
+
+def test_a_thousand_open_files_do_not_hinder_a_kept_connection(engine: FakeEngine) -> None:
+    with ExitStack() as files:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = soft if soft == resource.RLIM_INFINITY else max(soft, min(hard if hard > 0 else 4096, 4096))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            files.enter_context(Path(os.devnull).open("rb"))
+        backend = VoxtralBackend(Endpoint(url=engine.url))
+        files.callback(backend.close)
+        assert [backend.transcribe(audio()).text for _ in range(2)] == [engine.text] * 2
+
+
+def test_what_is_served_can_be_asked_afresh(engine: FakeEngine) -> None:
+    backend = VoxtralBackend(Endpoint(url=engine.url))
+    first = backend.served().name
+    engine.model = "voxtral-ops/nano"
+    assert (backend.served().name, backend.served(afresh=True).name) == (first, "nano")
+    backend.close()
