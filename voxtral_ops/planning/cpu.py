@@ -49,9 +49,10 @@ def on_cpu(  # noqa: PLR0913 - everything that an instance is made of
 ) -> tuple[Instance, tuple[VoxtralError, ...]]:
     """Plan one server on the processor; with it, what the arithmetic has against it."""
     if model.name not in MINIMUM:
+        slowly = ", and mini-3b slowly" if profile.memory_total >= MINIMUM["mini-3b"] else ""
         raise ModelError(
             f"{model.name} needs a GPU, and this machine has none",
-            hint="what fits here: nano; mini-3b where there are 20 GB of memory",
+            hint=f"what fits here: nano{slowly}",
             model=model.name,
         )
     cap = wishes.seqs or RULES[overrides.goal].seqs

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from voxtral_ops.catalog import CatalogModel, catalog, catalog_model
-from voxtral_ops.errors import HostError, VoxtralError
+from voxtral_ops.errors import ConfigurationError, HostError, VoxtralError
 from voxtral_ops.hardware.profile import Profile
 from voxtral_ops.planning.builds import choose_build
-from voxtral_ops.planning.choice import choose_model, unusable
+from voxtral_ops.planning.choice import choose_model, praise, unusable
 from voxtral_ops.planning.cpu import on_cpu
 from voxtral_ops.planning.devices import Device, devices
 from voxtral_ops.planning.fit import Wishes
@@ -26,6 +26,7 @@ from voxtral_ops.release import release_id as computed_id
 
 HOST_BYTES = 6_000_000_000
 """What a GPU's server takes of the host's memory: processes, and vLLM's 4 GiB cache of prepared audio."""
+LAST_PORT = 65535
 COUNTS_FRAMES = {"0.19.1"}
 """The engines whose cache counts a live encoder's window in frames (whisper_causal.py, get_kv_cache_spec)."""
 
@@ -71,6 +72,7 @@ class _Planning:
         self.profile, self.release, self.overrides = profile, release, overrides
         self.release_id, self.home = release_id, home
         self.warnings: list[str] = []
+        self._most = max(1, profile.memory_total // HOST_BYTES)
 
     def for_cpu(self, models: Sequence[CatalogModel], why: str) -> Plan:
         """Serve on the processor."""
@@ -116,13 +118,15 @@ class _Planning:
         for model in real:
             self._weigh(list(objections(self.overrides, model, here, build.version)))
         wishes = {model.name: self._wishes(model, build.version) for model in real}
-        most = max(1, self.profile.memory_total // HOST_BYTES)
-        placed, without = place_all(real, here, self.overrides.goal, wishes.__getitem__, most)
+        placed, without = place_all(real, here, self.overrides.goal, wishes.__getitem__, self._most)
         placed = self._without(placed, without, here, wishes, must=asked or not (placed or nano))
         if not placed:
             nothing = f"none of {', '.join(model.name for model in real)} fits on the GPUs here: nano runs on the CPU"
             return self.for_cpu(nano, nothing)
         self._idle(placed, here)
+        if self.release is None and not asked:
+            # The model was chosen before the operator's wishes shaped it.
+            why = praise(placed[0])
         instances = [
             on_gpus(each, placed, _pinned(self.release, each.model), self.overrides, build, number, self.warnings)
             for number, each in enumerate(placed)
@@ -142,12 +146,25 @@ class _Planning:
         goal = self.overrides.goal
         for model in without:
             wish = wishes[model.name]
+            short = shortage(model, here, goal, wish, placed)
+            full = len(placed) >= self._most and short.needed <= short.usable
+            crowded = self._crowded(model, placed) if full else None
             if must:
-                self._weigh([refusal(model, here, goal, wish, placed)])
+                self._weigh([crowded or refusal(model, here, goal, wish, placed)])
                 placed = settle((*placed, force(model, here, goal, wish, placed)))
             else:
-                self.warnings.append(f"not served: {shortage(model, here, goal, wish, placed).words}")
+                self.warnings.append(f"not served: {crowded.message if crowded else short.words}")
         return placed
+
+    def _crowded(self, model: CatalogModel, placed: Sequence[Placed]) -> HostError:
+        """Say that it is the host's own memory which ends the servers."""
+        each, have, count = HOST_BYTES // 10**9, self.profile.memory_total // 10**9, len(placed) + 1
+        return HostError(
+            f"{model.name} would be server {count} of this host, whose memory of {have} GB is not enough for it: "
+            f"each server takes {each} GB besides the GPU's",
+            hint=f"serve it without {', '.join(other.name for other in placed)}; {count * each} GB or more",
+            model=model.name,
+        )
 
     def _idle(self, placed: tuple[Placed, ...], here: Sequence[Device]) -> None:
         busy = {device.gpu.index for each in placed for device in each.devices}
@@ -168,6 +185,12 @@ class _Planning:
 
     def _plan(self, version: str, build: str, why_build: str, why: str, instances: Sequence[Instance]) -> Plan:
         goal = self.overrides.goal
+        last = instances[-1]
+        if last.port > LAST_PORT:
+            raise ConfigurationError(
+                f"{last.name} would listen on port {last.port}, and {LAST_PORT} is the last one",
+                hint=f"begin at port {LAST_PORT + 1 - len(instances)} or before",
+            )
         named = self.release_id or (computed_id(self.release) if self.release else "unpinned")
         return Plan.model_validate(
             {

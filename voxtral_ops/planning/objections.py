@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from voxtral_ops.catalog import CatalogModel
 from voxtral_ops.errors import ConfigurationError, ModelError, VoxtralError
 from voxtral_ops.planning.devices import ROOM, UTILISATION, Device
 from voxtral_ops.planning.fit import Wishes
 from voxtral_ops.planning.goals import batch_of
-from voxtral_ops.planning.memory import gib, request_bytes
+from voxtral_ops.planning.memory import CLIP_SECONDS, audio_seconds, clip_tokens, gib, request_bytes
 from voxtral_ops.planning.options import unknown_option, unknown_variable
 from voxtral_ops.planning.overrides import PlanOverrides, wishes_of
 from voxtral_ops.planning.placement import CAPABILITY, PARALLELS, divides, shapes
+from voxtral_ops.planning.plan import Setting
+
+SIXTEEN_BIT = (None, "auto", "bfloat16", "half", "float16")
 
 
 def objections(
@@ -25,6 +28,7 @@ def objections(
     unknown += [unknown_variable(name, version) for name in overrides.environment]
     yield from (each for each in unknown if each is not None)
     yield from _of_the_model(overrides, model, wishes)
+    yield from _of_servers(arguments)
     yield from _of_precision(arguments.get("dtype"), arguments.get("quantization"), devices)
     if not devices:
         if wishes.parallel and wishes.parallel > 1:
@@ -43,8 +47,14 @@ def _of_the_model(overrides: PlanOverrides, model: CatalogModel, wishes: Wishes)
     if wishes.context and wishes.context > model.context:
         yield ModelError(
             f"{model.name} has a context of {model.context} tokens, not {wishes.context}",
-            hint="ask for less",
+            hint=f"{model.context} or less",
             model=model.name,
+        )
+    if wishes.context and not audio_seconds(model, wishes.context):
+        least = clip_tokens(model, CLIP_SECONDS)
+        yield ConfigurationError(
+            f"max-model-len {wishes.context} holds no recording: one of {CLIP_SECONDS} seconds takes {least} tokens",
+            hint=f"{least} or more",
         )
     if wishes.parallel and not divides(model, wishes.parallel):
         sizes = [str(size) for size in PARALLELS if divides(model, size)]
@@ -71,8 +81,22 @@ def _of_the_model(overrides: PlanOverrides, model: CatalogModel, wishes: Wishes)
             )
 
 
+def _of_servers(arguments: Mapping[str, Setting]) -> Iterator[VoxtralError]:
+    for name in ("pipeline-parallel-size", "data-parallel-size"):
+        if arguments.get(name, 1) != 1:
+            yield ConfigurationError(
+                f"{name} {arguments[name]}: the plan gives a server the GPUs of its tensor-parallel-size, and no more",
+                hint="leave it out: GPUs that would idle get servers of their own",
+            )
+
+
 def _of_precision(dtype: object, quantization: object, devices: Sequence[Device]) -> Iterator[VoxtralError]:
-    if quantization not in {None, "none", "fp8"}:
+    if dtype not in SIXTEEN_BIT:
+        yield ConfigurationError(
+            f"dtype {dtype}: the weights are 16-bit, and the arithmetic counts them so",
+            hint="bfloat16, half, or leave dtype out",
+        )
+    if quantization not in (None, "none", "fp8"):
         yield ConfigurationError(
             f"quantization {quantization}: the pinned weights are 16-bit, and vLLM makes fp8 of them and nothing else",
             hint="quantization fp8, or leave it out",

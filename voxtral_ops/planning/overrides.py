@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from voxtral_ops.catalog import CatalogModel, catalog_model
 from voxtral_ops.errors import ConfigurationError
 from voxtral_ops.planning.fit import Wishes
+from voxtral_ops.planning.memory import Precision
 from voxtral_ops.planning.plan import Goal, Setting
 
 FORBIDDEN = {
@@ -25,6 +26,7 @@ FORBIDDEN = {
     "enable-scale-out": "it opens routes that no key guards",
 }
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+PRECISIONS: dict[str, Precision] = {"fp8": "fp8", "none": "16-bit"}
 UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 """As vLLM reads them (utils/argparse_utils.py, human_readable_int)."""
 
@@ -73,11 +75,10 @@ def check_overrides(overrides: PlanOverrides) -> None:
 def wishes_of(overrides: PlanOverrides, model: CatalogModel) -> Wishes:
     """Collect what changes the arithmetic for one model. Raises ConfigurationError for what is no number."""
     arguments = overrides.arguments_of(model)
-    quantization = arguments.get("quantization")
     return Wishes(
         context=_whole(arguments, "max-model-len"),
         utilisation=_share(arguments, "gpu-memory-utilization"),
-        precision={"fp8": "fp8", "none": "16-bit", None: None}.get(quantization),  # type: ignore[arg-type]
+        precision=PRECISIONS.get(str(arguments.get("quantization"))),
         parallel=_whole(arguments, "tensor-parallel-size"),
         batch=_whole(arguments, "max-num-batched-tokens"),
         seqs=_whole(arguments, "max-num-seqs"),

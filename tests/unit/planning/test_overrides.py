@@ -29,6 +29,10 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("b200-x8", {"tensor-parallel-size": 8}, "mini-3b", "20 encoder heads"),
     ("h100-80g-mig", {"tensor-parallel-size": 2}, "mini-3b", "slices of a GPU cannot work together"),
     ("t4", {"dtype": "bfloat16"}, "mini-3b", "has no bfloat16"),
+    ("l4", {"dtype": "float32"}, "mini-3b", "the weights are 16-bit"),
+    ("l4", {"max-model-len": 500}, "mini-3b", "holds no recording: one of 30 seconds takes 511 tokens"),
+    ("l4", {"pipeline-parallel-size": 2}, "mini-3b", "of its tensor-parallel-size, and no more"),
+    ("l40s-x2", {"data-parallel-size": 2}, "mini-3b", "of its tensor-parallel-size, and no more"),
     ("l4", {"quantization": "awq"}, "mini-3b", "makes fp8 of them and nothing else"),
     ("t4", {"max-num-batched-tokens": 8192}, "realtime-4b", "short"),
     ("none", {"tensor-parallel-size": 2}, "mini-3b", "is for GPUs"),
@@ -91,6 +95,31 @@ def test_what_no_force_takes(overrides: dict[str, Any], words: str, force: bool)
     error = refusal(host("h100"), PlanOverrides.model_validate({**overrides, "force": force}))
     assert isinstance(error, ConfigurationError)
     assert words in error.message + error.hint
+
+
+def test_a_setting_that_is_no_word_is_refused_and_no_crash() -> None:
+    assert "quantization {'a': 1}" in str(refusal(host("4090"), PlanOverrides(arguments={"quantization": {"a": 1}})))
+
+
+def test_the_reason_of_a_model_names_the_context_that_it_gets() -> None:
+    plan = make_plan(host("4090"), None, overrides=PlanOverrides(arguments={"max-model-len": 16384}))
+    assert "16-bit weights and 16384 tokens" in plan.reasons["model"]
+
+
+def test_ports_end() -> None:
+    wish = PlanOverrides(models=("mini-3b",), port=65535)
+    error = refusal(host("4090", "4090"), wish)
+    assert "mini-3b-2 would listen on port 65536" in error.message
+    assert "65534 or before" in error.hint
+
+
+def test_a_host_of_too_little_memory_of_its_own_is_told_so() -> None:
+    wish = PlanOverrides(models=("mini-3b", "realtime-4b"))
+    error = refusal(host("h100", memory=9_000_000_000), wish)
+    assert "would be server 2 of this host, whose memory of 9 GB" in error.message
+    assert "12 GB or more" in error.hint
+    warned = make_plan(host("h100", memory=9_000_000_000), release("mini-3b", "realtime-4b"))
+    assert any("realtime-4b would be server 2" in warning for warning in warned.warnings)
 
 
 def test_a_forced_plan_says_by_how_much_it_is_too_large() -> None:
