@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,7 +38,11 @@ def recordings(words: Iterable[str]) -> list[str]:
 
     Raises AudioError for a pattern that fits nothing and a folder without recordings.
     """
-    return list(dict.fromkeys(name for word in words for name in _of(word)))
+    found: dict[str, str] = {}
+    for word in words:
+        for name in _of(word):
+            found.setdefault(name if name == STDIN else os.path.abspath(name), name)  # noqa: PTH100 - links stay links
+    return list(found.values())
 
 
 def _of(word: str) -> list[str]:

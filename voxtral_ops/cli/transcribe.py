@@ -7,8 +7,12 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from voxtral_ops.cli.main import program_name
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 
     from voxtral_ops.manager import VoxtralManager
     from voxtral_ops.speech.batch import Heard
-    from voxtral_ops.speech.formats import Format
 
 EXAMPLES = """examples:
   voxtral-ops transcribe talk.mp3
@@ -60,41 +63,67 @@ def run(args: argparse.Namespace) -> int:
     from voxtral_ops.config import VoxtralConfig  # noqa: PLC0415
     from voxtral_ops.manager import VoxtralManager  # noqa: PLC0415
     from voxtral_ops.speech.formats import TIMED  # noqa: PLC0415
+    from voxtral_ops.speech.language import checked_language  # noqa: PLC0415
 
     config = VoxtralConfig.load(server=args.server, model=args.model, backend=args.backend)
+    language = checked_language(args.language)
     files, began = recordings(args.files), time.monotonic()
-    if args.output_dir is not None:
-        _ready(args.output_dir)
+    places = _places(files, args) if args.output_dir is not None else {}
     heard: dict[str, Heard] = {}
-    with VoxtralManager(config) as manager, _bar(files) as bar:
-        options: dict[str, Any] = {"language": args.language, "resume": args.resume, "times": args.format in TIMED}
-        for each in _hear(manager, files, args.concurrency, options, bar):
-            heard[each.name] = each
-            bar.finished()
-            _tell(each, args, several=len(files) > 1)
+    try:
+        with VoxtralManager(config) as manager, _bar(len(files)) as bar:
+            options: dict[str, Any] = {"language": language, "resume": args.resume, "times": args.format in TIMED}
+            for each in _hear(manager, files, args.concurrency, options, bar):
+                with bar.aside(each.name):
+                    heard[each.name] = _told(each, args, places.get(each.name), several=len(files) > 1)
+    except KeyboardInterrupt:
+        if args.resume:
+            raise
+        say("\nstopped; with --resume what is heard of a long recording is kept, and the next run goes on from there")
+        return 2
     return _finish([heard[name] for name in files], args, time.monotonic() - began)
 
 
-def _hear(manager: VoxtralManager, files: Sequence[str], at_once: int, options: dict[str, Any], bar: _Bar) -> Any:
+def _hear(
+    manager: VoxtralManager, files: Sequence[str], at_once: int, options: dict[str, Any], bar: _Bar
+) -> Iterator[Heard]:
+    from voxtral_ops.errors import VoxtralError  # noqa: PLC0415
     from voxtral_ops.speech.batch import heard_of  # noqa: PLC0415
+
+    stopped = Event()
 
     def one(name: Any) -> Any:
         source = sys.stdin.buffer if name == STDIN else name
         audio = manager.processor.load(source, name="stdin" if name == STDIN else "")
         if audio.damaged:
             bar.say(f"{name}: {audio.damaged} damaged packets were left out")
+        if stopped.is_set():
+            raise VoxtralError("stopped while it was decoded", hint="run it again")
         return manager.transcribe(audio, report=bar.report(name, audio.seconds), **options)
 
-    return heard_of(files, one, at_once)
+    try:
+        yield from heard_of(files, one, at_once)
+    finally:
+        stopped.set()
 
 
-def _tell(heard: Heard, args: argparse.Namespace, *, several: bool) -> None:
-    """Hand out the words as soon as they are there; what was decided goes to stderr."""
+def _told(heard: Heard, args: argparse.Namespace, place: Path | None, *, several: bool) -> Heard:
+    """Hand out the words as soon as they are there; what was decided goes to stderr. What cannot be written failed."""
+    from voxtral_ops.errors import VoxtralError  # noqa: PLC0415
+
+    try:
+        if heard.error is not None:
+            raise heard.error
+        _hand_out(heard, args, place, several=several)
+    except VoxtralError as error:
+        complain(error, debug=args.debug, program=program_name())
+        return replace(heard, transcript=None, error=error)
+    return heard
+
+
+def _hand_out(heard: Heard, args: argparse.Namespace, place: Path | None, *, several: bool) -> None:
     from voxtral_ops.speech.formats import formatted  # noqa: PLC0415
 
-    if heard.error is not None:
-        complain(heard.error, debug=args.debug, program=program_name())
-        return
     transcript, note = heard.transcript, colour("note:", "1;33")
     assert transcript is not None
     if transcript.fallback_reason:
@@ -102,8 +131,8 @@ def _tell(heard: Heard, args: argparse.Namespace, *, several: bool) -> None:
         say(f"{note}  {heard.name}: {answered}")
     if not transcript.text:
         say(f"{note}  {heard.name}: {transcript.model} heard no speech")
-    if args.output_dir is not None:
-        _write(args.output_dir / _name(heard.name, args.format), formatted(transcript, args.format))
+    if place is not None:
+        _write(place, formatted(transcript, args.format))
     elif not args.json:
         prefix = f"{heard.name}: " if several and args.format == "text" else ""
         emit(args, None, f"{prefix}{formatted(transcript, args.format).rstrip()}")
@@ -140,84 +169,115 @@ def _as_dict(heard: Heard) -> dict[str, Any]:
     return {"file": heard.name, "ok": True, "transcript": heard.transcript.model_dump(mode="json")}
 
 
-def _ready(folder: Path) -> None:
-    from voxtral_ops.errors import HostError  # noqa: PLC0415
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HostError(f"{folder}: {error.strerror}", hint="choose a directory that can be written") from error
-
-
-def _name(source: str, form: Format) -> str:
+def _places(files: Sequence[str], args: argparse.Namespace) -> dict[str, Path]:
+    """Which file gets whose words. Recordings of one name in several folders get those folders."""
     from voxtral_ops.speech.formats import SUFFIXES  # noqa: PLC0415
 
     # The whole name: talk.mp3 and talk.wav may lie in one folder.
-    return f"{'stdin' if source == STDIN else Path(source).name}{SUFFIXES[form]}"
+    names = {each: "stdin" if each == STDIN else Path(each).name for each in files}
+    alike = {name for name, count in Counter(names.values()).items() if count > 1}
+    # Not resolve: what a link is called is what its owner calls it.
+    shared = [os.path.abspath(each) for each, name in names.items() if name in alike]  # noqa: PTH100
+    above = os.path.commonpath(shared) if shared else ""
+    places = {
+        each: args.output_dir / f"{os.path.relpath(each, above) if name in alike else name}{SUFFIXES[args.format]}"
+        for each, name in names.items()
+    }
+    for folder in dict.fromkeys(place.parent for place in places.values()):
+        _ready(folder)
+    return places
+
+
+def _ready(folder: Path) -> None:
+    from voxtral_ops.errors import HostError  # noqa: PLC0415
+
+    hint = "choose a directory that can be written"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostError(f"{folder}: {error.strerror}", hint=hint) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise HostError(f"{folder} cannot be written", hint=hint, path=folder)
 
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all; other people's words are for their owner's eyes."""
     from voxtral_ops.errors import HostError  # noqa: PLC0415
 
+    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".voxtral-")
+        temporary = Path(name)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise HostError(f"{path}: {error.strerror}", hint="check space and rights there", path=path) from error
 
 
 class _Bar:
-    """How far all of it is: drawn on a terminal, silent elsewhere."""
+    """How far all of it is: drawn on a terminal, silent elsewhere. Told by the threads that hear."""
 
     def __init__(self, files: int, progress: Any = None) -> None:
         self._files, self._done, self._progress = files, 0, progress
         self._task = progress.add_task("", total=files) if progress else None
         self._shares: dict[str, float] = {}
+        self._lock = Lock()
 
     def report(self, name: str, seconds: float) -> Any:
         """What one recording tells after each of its pieces."""
 
         def told(progress: Any) -> None:
-            self._shares[name] = progress.seconds / progress.of
+            with self._lock:
+                self._shares[name] = progress.seconds / progress.of
             if progress.of_pieces > 1:
                 self._draw(f"{name}: {progress.seconds / 60:.0f} of {seconds / 60:.0f} minutes")
 
         return told
 
-    def finished(self) -> None:
-        """One recording is done, well or badly."""
-        self._done += 1
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """One recording is done, well or badly: the bar makes room for what is said of it."""
+        with self._lock:
+            self._done += 1
+            self._shares.pop(name, None)
+        if self._progress:
+            self._progress.stop()
+        yield
+        if self._progress:
+            self._progress.start()
         self._draw(f"{self._done} of {self._files}")
 
     def say(self, text: str) -> None:
         """Talk beside the bar."""
         if self._progress:
-            self._progress.console.print(text, markup=False)
+            self._progress.console.print(text, markup=False, highlight=False)
         else:
             say(text)
 
     def _draw(self, text: str) -> None:
         if self._progress:
-            running = sum(share for share in self._shares.values() if share < 1)
-            self._progress.update(self._task, completed=min(self._files, self._done + running), description=text)
+            with self._lock:
+                done = self._done + sum(self._shares.values())
+            self._progress.update(self._task, completed=min(self._files, done), description=text)
 
 
-def _bar(files: Sequence[str]) -> Any:
+@contextmanager
+def _bar(files: int) -> Iterator[_Bar]:
     if not sys.stderr.isatty():
-        return nullcontext(_Bar(len(files)))
+        yield _Bar(files)
+        return
     from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    class Drawn(Progress):
-        def __enter__(self) -> Any:
-            super().__enter__()
-            return _Bar(len(files), self)
-
     columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
-    words = TextColumn("{task.description}", markup=False)
-    return Drawn(*columns, words, console=Console(stderr=True), transient=True)
+    words, console = TextColumn("{task.description}", markup=False), Console(stderr=True)
+    # Rich would take the words that belong on stdout to the terminal.
+    with Progress(*columns, words, console=console, transient=True, redirect_stdout=False) as progress:
+        yield _Bar(files, progress)

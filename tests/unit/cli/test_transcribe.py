@@ -2,12 +2,16 @@
 
 import io
 import json
+import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -172,8 +176,69 @@ def test_ctrl_c_does_not_wait_for_the_server(engine: FakeEngine, talk: str) -> N
     finally:
         process.kill()
     assert process.returncode == 2
-    assert "goes on from here" in said
+    assert "with --resume" in said
     assert "Traceback" not in said
+
+
+def test_words_reach_stdout_while_a_bar_is_on_the_terminal(engine: FakeEngine, talk: str) -> None:
+    terminal, its_end = pty.openpty()
+    command = [sys.executable, "-m", "voxtral_ops", "transcribe", talk]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=its_end, text=True)
+    os.close(its_end)
+    reader = threading.Thread(target=read_all, args=(terminal,))
+    reader.start()
+    try:
+        words, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    reader.join()
+    os.close(terminal)
+    assert words == engine.text + "\n"
+
+
+def read_all(terminal: int) -> None:
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+def test_recordings_of_one_name_do_not_overwrite_each_other(engine: FakeEngine, talk: str, tmp_path: Path) -> None:
+    for name in ("monday", "tuesday"):
+        (tmp_path / "talks" / name).mkdir(parents=True)
+        shutil.copy(talk, tmp_path / "talks" / name)
+    shutil.copy(talk, tmp_path / "talks" / "other.mp3")
+    assert main(["transcribe", str(tmp_path / "talks"), "--output-dir", str(tmp_path / "out")]) == 0
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.txt"))
+    assert written == ["monday/talk.mp3.txt", "other.mp3.txt", "tuesday/talk.mp3.txt"]
+
+
+def test_one_recording_under_two_spellings_is_heard_once(
+    engine: FakeEngine, talk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["transcribe", "talk.mp3", "./talk.mp3", talk]) == 0
+    assert len(engine.requests) == 1
+
+
+def test_what_cannot_be_written_fails_alone_and_leaves_nothing(
+    engine: FakeEngine, talk: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, out = shutil.copy(talk, tmp_path / "other.mp3"), tmp_path / "out"
+    (out / "talk.mp3.txt").mkdir(parents=True)
+    assert main(["transcribe", talk, str(other), "--output-dir", str(out), "--json"]) == 1
+    said = capsys.readouterr()
+    assert [each["ok"] for each in json.loads(said.out)["results"]] == [False, True]
+    assert "talk.mp3.txt" in said.err
+    assert sorted(path.name for path in out.iterdir()) == ["other.mp3.txt", "talk.mp3.txt"]
+
+
+def test_a_wrong_language_is_told_before_anything_is_read(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", "/nowhere.wav", "--language", "en-US"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean en?" in said
+    assert "nowhere" not in said
 
 
 def test_help_loads_nothing_heavy() -> None:
