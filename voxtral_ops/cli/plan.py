@@ -58,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan and show it. Returns 1 where --check finds something in the way."""
     layout = default_layout()
+    _check_options(args)
     profile = _profile(args, layout)
     overrides = _overrides(args)
     # Only servers of this very machine are this installation's.
@@ -78,6 +79,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse what would be ignored."""
+    if args.hardware and args.gpu:
+        raise ConfigurationError("--hardware and --gpu are two different machines", hint="name one of them")
+    if args.count != 1 and not args.gpu:
+        raise ConfigurationError("--count counts the GPUs of --gpu", hint="like --gpu h100-80g --count 2")
+    if args.check and args.gpu:
+        raise ConfigurationError("--check looks at a machine, and --gpu makes one up", hint="leave one of them out")
+    if args.check and args.action != "show":
+        raise ConfigurationError(f"--check goes with show, not with {args.action}", hint="voxtral-ops plan --check")
+    if args.release and args.action == "compare":
+        raise ConfigurationError("compare looks at the catalog, not at a release", hint="leave --release out")
+
+
 def _check(args: argparse.Namespace, profile: Profile, plan: Plan, layout: Layout) -> int:
     findings = preflight(profile, plan, layout)
     lines = [f"{'ok ' if each.ok else 'BAD'}  {each.check}: {each.detail}" for each in findings]
@@ -92,20 +107,20 @@ def _check(args: argparse.Namespace, profile: Profile, plan: Plan, layout: Layou
 
 def read_profile(path: Path) -> Profile:
     """Read a profile from a file. Raises ConfigurationError naming the file."""
+    hint = "make one with `voxtral-ops hardware --json > host.json`"
     try:
-        return Profile.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        return Profile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}", hint=hint) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
-            f"{path} is not a profile: {first}", hint="make one with `voxtral-ops hardware --json > host.json`"
+            f"{path} is not a profile: {where}{': ' if where else ''}{first['msg']}", hint=hint
         ) from error
 
 
 def _profile(args: argparse.Namespace, layout: Layout) -> Profile:
-    if args.hardware and args.gpu:
-        raise ConfigurationError("--hardware and --gpu are two different machines", hint="name one of them")
-    if args.count != 1 and not args.gpu:
-        raise ConfigurationError("--count counts the GPUs of --gpu", hint="like --gpu h100-80g --count 2")
     if args.gpu:
         return profile_of(args.gpu, args.count)
     if args.hardware:

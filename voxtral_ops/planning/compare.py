@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from voxtral_ops.catalog import catalog
+from voxtral_ops.catalog import catalog, catalog_model
 from voxtral_ops.errors import VoxtralError
 from voxtral_ops.hardware.profile import Profile
 from voxtral_ops.planning.make import make_plan
@@ -47,10 +47,10 @@ class Row(BaseModel):
 
 
 def compare(profile: Profile, overrides: PlanOverrides | None = None, home: Path | None = None) -> tuple[Row, ...]:
-    """Plan every model alone on this host."""
+    """Plan every model alone on this host, or each of those that were asked for."""
     overrides = overrides or PlanOverrides()
     rows = []
-    for name in catalog():
+    for name in dict.fromkeys(catalog_model(name).name for name in overrides.models or catalog()):
         alone = overrides.model_copy(update={"models": (name,)})
         try:
             plan = make_plan(profile, None, overrides=alone, home=home)
@@ -73,7 +73,7 @@ def render_comparison(rows: tuple[Row, ...]) -> str:
     lines += ["", "Clips, files and sessions are those of all its servers together; sizes are those of each GPU."]
     for row in rows:
         if not row.fits:
-            lines += ["", f"{row.model}: {row.problem}", f"  {row.hint}"]
+            lines += ["", row.problem if row.model in row.problem else f"{row.model}: {row.problem}", f"  {row.hint}"]
     return "\n".join(lines)
 
 

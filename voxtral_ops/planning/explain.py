@@ -59,7 +59,7 @@ def _instance(plan: Plan, instance: Instance) -> Iterator[str]:
 def _weights(instance: Instance, model: CatalogModel) -> str:
     memory, size = instance.memory, len(instance.gpus)
     where = f" of each of {size} GPUs" if size > 1 else " of the GPU" if size else ", the host's memory"
-    text = f"{instance.name}: {model.parameters / 1e9:.1f} billion parameters take {gib(memory.weights)} of the "
+    text = f"{instance.name}: {_count(model.parameters)} parameters take {gib(memory.weights)} of the "
     text += f"{gib(memory.limit)}{where}"
     if "quantization" in instance.arguments:
         text += f", in {instance.arguments['quantization']}, because {instance.reasons['quantization']}."
@@ -131,13 +131,21 @@ def _served(plan: Plan, instance: Instance, model: CatalogModel) -> str:
         binding = instance.environment.get("VLLM_CPU_OMP_THREADS_BIND", "")
         threads = instance.environment.get("OMP_NUM_THREADS")
         why = reasons["OMP_NUM_THREADS"] if threads else reasons["VLLM_CPU_OMP_THREADS_BIND"]
-        text += f"It computes with {threads or binding} threads ({why}). "
+        text += f"It computes with {_threads(threads or binding)} ({why}). "
     text += f"It listens on port {instance.port}, on this machine only. "
     alike = [each for each in plan.instances if each.model == model.name]
     if len(alike) > 1:
         ports = ", ".join(f"{each.name} on port {each.port}" for each in alike[1:])
         text += f"GPUs that would idle serve the same again: {ports}."
     return text
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e9:.1f} billion" if parameters >= 1e8 else f"{parameters / 1e6:.1f} million"
+
+
+def _threads(value: str) -> str:
+    return "1 thread" if value == "1" else f"{value} threads"
 
 
 def _minutes(instance: Instance) -> str:

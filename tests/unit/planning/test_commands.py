@@ -92,13 +92,28 @@ def test_explain_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_compare_shows_every_model_and_the_number_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "compare", "--gpu", "l4"]) == 0
     out = capsys.readouterr().out
-    assert "small-24b: small-24b needs" in out
+    assert "\nsmall-24b needs" in out
     assert main(["plan", "compare", "--gpu", "l4", "--json"]) == 0
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["nano", "mini-3b", "small-24b", "realtime-4b"]
     assert [row["fits"] for row in rows.values()] == [True, True, False, True]
     assert rows["small-24b"]["plan"] is None
     assert rows["mini-3b"]["plan"]["instances"][0]["model"] == "mini-3b"
+
+
+def test_compare_only_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "compare", "--gpu", "l4", "--model", "small-24b", "--json"]) == 0
+    assert [row["model"] for row in json.loads(capsys.readouterr().out)] == ["small-24b"]
+    assert main(["plan", "compare", "--gpu", "l4", "--model", "mimi-3b"]) == 2
+    assert "did you mean mini-3b" in capsys.readouterr().err
+
+
+def test_small_numbers_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "explain", "--hardware", saved(host(), tmp_path), "--model", "nano"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "million parameters" in words
+    assert "0.0 billion" not in words
+    assert "1 threads" not in words
 
 
 def test_the_budgets_bars_do_not_overlap(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,10 +130,14 @@ def test_the_budgets_bars_do_not_overlap(capsys: pytest.CaptureFixture[str]) -> 
     [
         (["--set", "max-model-len"], "no value"),
         (["--port", "70000"], "between 1 and 65535"),
-        (["--hardware", "/nowhere.json"], "/nowhere.json is not a profile"),
+        (["--hardware", "/nowhere.json"], "/nowhere.json: No such file"),
         (["--model", "mini"], "did you mean mini-3b"),
         (["--gpu", "h10080g"], "h100-80g"),
+        (["--hardware", "/etc/passwd"], "/etc/passwd is not a profile: Invalid JSON"),
         (["--gpu", "l4", "--hardware", "host.json"], "two different machines"),
+        (["--gpu", "l4", "--check"], "--gpu makes one up"),
+        (["compare", "--check"], "not with compare"),
+        (["compare", "--release", "release.yml"], "leave --release out"),
         (["--count", "2"], "--gpu h100-80g --count 2"),
     ],
 )
