@@ -75,7 +75,7 @@ class Meter:
         self._peak = max(self._peak, -low, high)
         if max(-low, high) >= FULL_SCALE:
             self._clipped += int(np.count_nonzero((pcm >= FULL_SCALE) | (pcm <= -FULL_SCALE)))
-        self._weigh(np.concatenate([self._waiting, pcm]))
+        self._weigh(np.concatenate([self._waiting, pcm]) if len(self._waiting) else pcm)
 
     def levels(self, target: float | None) -> Levels:
         """What was measured, and the gain towards ``target`` LUFS (None for no gain)."""
