@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from voxtral_ops.errors import ReleaseError
 from voxtral_ops.paths import Layout
-from voxtral_ops.planning.plan import Plan
 from voxtral_ops.server.logfile import follow
 from voxtral_ops.server.manager import START_SECONDS, ServerEvent, VLLMServerManager
 from voxtral_ops.server.pidfile import read_pid
@@ -82,8 +81,7 @@ def find_services(layout: Layout, systemd: Path = Path("/run/systemd/system")) -
 
     Empty where nothing is installed. Raises ReleaseError when the current release cannot be read.
     """
-    plan, release = current_plan(layout)
-    names = [instance.name for instance in plan.instances] if plan else []
+    names, release = _current(layout)
     found: list[Service] = []
     units = set(active_units()) if systemd.is_dir() else set()
     for name in names:
@@ -103,16 +101,27 @@ def running_instances(layout: Layout) -> tuple[Path, ...]:
     return tuple(Path(status.directory) for status in statuses if status.state in LIVE and status.directory)
 
 
-def current_plan(layout: Layout) -> tuple[Plan | None, Path]:
-    """The plan of the release that is current, and that release's directory."""
+class _Named(BaseModel):
+    name: str
+
+
+class _Planned(BaseModel):
+    """The part of a plan that says which servers there are; another version's plan has it, too."""
+
+    instances: tuple[_Named, ...]
+
+
+def _current(layout: Layout) -> tuple[list[str], Path]:
+    """The names of the servers of the release that is current, and that release's directory."""
     path = layout.current / "plan.json"
     try:
-        plan = Plan.model_validate_json(path.read_bytes())
+        planned = _Planned.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return None, layout.current
+        return [], layout.current
     except (OSError, ValidationError) as error:
-        raise ReleaseError(f"{path} cannot be read: {error}", hint="run `voxtral-ops up` again", path=path) from error
-    return plan, layout.current.resolve()
+        problem = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+        raise ReleaseError(f"{path} cannot be read: {problem}", hint="run `voxtral-ops up` again", path=path) from error
+    return [instance.name for instance in planned.instances], layout.current.resolve()
 
 
 def _left_over(layout: Layout, known: set[str]) -> Iterator[Service]:

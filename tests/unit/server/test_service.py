@@ -46,6 +46,12 @@ def test_a_broken_plan_is_named(world: World) -> None:
         find_services(world.layout, NOWHERE)
 
 
+def test_the_plan_of_another_version_has_servers_all_the_same(world: World) -> None:
+    install(world)
+    (world.layout.current / "plan.json").write_text(json.dumps({"later": 1, "instances": [{"name": "nano", "new": 2}]}))
+    assert [service.name for service in find_services(world.layout, NOWHERE)] == ["nano"]
+
+
 def test_without_systemd_the_manager_serves(world: World) -> None:
     install(world)
     (service,) = find_services(world.layout, NOWHERE)
