@@ -165,6 +165,23 @@ def test_a_place_must_be_named(run_module, arguments, strategy):
     assert "source" in run_module("voxtral_weights", strategy=strategy, **arguments)["msg"]
 
 
+@pytest.mark.parametrize("strategy", [{}, {"strategy": "seed", "seeds": ["http://127.0.0.1:1"]}])
+def test_a_source_that_nothing_would_read_is_refused(run_module, arguments, folder, strategy):
+    told = run_module("voxtral_weights", _check=True, source=str(folder), **strategy, **arguments)
+    assert f"does not read the source {folder}" in told["msg"]
+    assert told["hint"]
+
+
+def test_nothing_is_served_after_a_removal(run_module, arguments, layout):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    told = run_module("voxtral_weights", state="absent", layout=layout, serve_port=port, **arguments)
+    assert told["msg"] == "absent"
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def test_seeds_must_be_named(run_module, arguments):
     assert "nobody said where" in run_module("voxtral_weights", strategy="seed", **arguments)["msg"]
 

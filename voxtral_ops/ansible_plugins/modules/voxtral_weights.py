@@ -39,7 +39,9 @@ options:
     choices: [hub, seed, bundle, path]
     default: hub
   source:
-    description: A bundle, or a directory that holds the files, on the host.
+    description:
+      - A bundle, or a directory that holds the files, on the host. For O(strategy=bundle) and O(strategy=path);
+        with another strategy it is refused, because nothing would read it.
     type: path
   seeds:
     description: Addresses of hosts that seed, as V(http://host:18500). One with wrong bytes is dropped and named.
@@ -259,6 +261,11 @@ def listens(port: int) -> bool:
 def main() -> None:
     """Install, compare or remove; in check mode look."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, required_if=NEEDED)
+    strategy, source = module.params["strategy"], module.params["source"]
+    if source and strategy not in {"bundle", "path"}:
+        module.fail_json(
+            msg=f"strategy {strategy} does not read the source {source}", hint="strategy bundle or path; or no source"
+        )
     os.umask(0o022)
     state, names = module.params["state"], ", ".join(model["name"] for model in module.params["models"])
     try:
@@ -272,7 +279,7 @@ def main() -> None:
     try:
         weights = Weights(module.params, module.check_mode)
         getattr(weights, state)()
-        if module.params["serve_port"] and not module.check_mode:
+        if module.params["serve_port"] and state == "present" and not module.check_mode:
             weights.serve()
     except VoxtralError as error:
         module.fail_json(msg=error.message, hint=error.hint)
