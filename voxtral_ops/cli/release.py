@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from voxtral_ops.weights import pin  # noqa: PLC0415
 
+    _check_engine(args.engine)
     models = tuple(pin(catalog_model(name)) for name in args.models)
     if args.output is not None and args.output.exists() and not args.older:
         _refuse_going_back(load_release(args.output), models, args.output)
@@ -60,6 +61,14 @@ def run(args: argparse.Namespace) -> int:
     say(f"{args.output}: {describe(release)}")
     emit(args, release, "")
     return 0
+
+
+def _check_engine(version: str) -> None:
+    from voxtral_ops.planning.builds import requirements  # noqa: PLC0415
+
+    known = list(dict.fromkeys(name for row in requirements().values() for name in row.engines))
+    if version not in known:
+        raise ConfigurationError(f"no engine {version} is locked here", hint=f"known engines: {', '.join(known)}")
 
 
 def _refuse_going_back(before: Release, models: tuple[ReleaseModel, ...], path: Path) -> None:

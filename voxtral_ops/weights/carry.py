@@ -85,6 +85,8 @@ def open_bundle(place: Path | IO[bytes], name: str) -> BundleReader:
         if not (place / HEAD).is_file():
             raise ReleaseError(f"{place} is not a bundle: it has no {HEAD}", hint="name the bundle's own folder")
         return BundleReader(FolderCarrier(place))
+    if not place.exists():
+        raise ReleaseError(f"{place} does not exist", hint="name what `voxtral-ops weights export` made")
     with host_errors(place):
         return BundleReader(TarCarrier(name, place.open("rb")))
 

@@ -62,7 +62,8 @@ def take(
             raise
         except VoxtralError as error:
             failures.append(error)
-            tell(f"dropped {place}: {error.message}")
+            if len(places) > 1:
+                tell(f"dropped {place}: {error.message}")
     if len(failures) == 1:
         raise failures[0]
     raise NetworkError(

@@ -268,7 +268,7 @@ def _unreachable(error: Exception, where: str) -> VoxtralError:
         )
     return NetworkError(
         f"the place cannot be reached: {where}: {error}",
-        hint="check the network, HF_ENDPOINT and HTTPS_PROXY; without a hub, name a directory with the files (--from)",
+        hint="check its address, the network and HTTPS_PROXY; or name another place: a seed, or a directory (--from)",
     )
 
 

@@ -41,6 +41,13 @@ def test_a_locked_file_is_read_again(
     assert json.loads(out)["models"] == [model.model_dump(mode="json")]
 
 
+def test_an_engine_that_nobody_has_is_not_locked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["release", "lock", "nano", "--engine", "9.9"]) == 2
+    said = capsys.readouterr().err
+    assert "no engine 9.9" in said
+    assert "0.32.0" in said
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "{", "voxtral_release:\n  engine: x\n"])
 def test_a_file_that_is_no_manifest(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "release.yml"

@@ -108,7 +108,9 @@ def test_a_pipe(
         (("export", "x.tar"), "has no models"),
         (("export", "x.tar", "small-24b"), "has no small-24b"),
         (("export", "x.tar", "nano", "--engine", "cray"), "has no nano"),
-        (("import", "nowhere.tar"), "nowhere.tar"),
+        (("export", "x.tar.gz", "nano"), "a plain .tar, or a folder"),
+        (("import", "nowhere.tar"), "nowhere.tar does not exist"),
+        (("verify", "nano"), "has no nano"),
         (("remove", "mini-3b"), "no model 'mini-3b'"),
     ],
 )
@@ -124,6 +126,15 @@ def test_what_cannot_be_done_is_said(
     assert status == 2
     assert message in err
     assert "hint:" in err
+
+
+@pytest.mark.parametrize(
+    "words", [("--port", "70000"), ("--port", "-1"), ("--connections", "0"), ("--idle", "0"), ("--idle", "soon")]
+)
+def test_a_seed_with_numbers_that_cannot_be_meant(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["weights", "seed", *words])
+    assert f"'{words[1]}' is no " in capsys.readouterr().err
 
 
 def test_an_engine_build_that_is_none(

@@ -27,6 +27,7 @@ from voxtral_ops.weights.locks import beside
 if TYPE_CHECKING:
     from voxtral_ops.weights.bundle import Bundle, Wheels
 
+COMPRESSED = {".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z"}
 SUMMARY = "put models into a bundle, for a site without a hub"
 EXAMPLES = """examples:
   voxtral-ops weights export mini.tar mini-3b                        one file, from what is installed here
@@ -54,6 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, store: WeightsStore) -> int:
     """Collect, write, and say what the other side has to be told."""
+    if Path(args.target).suffix in COMPRESSED:
+        raise ConfigurationError(f"{args.target}: a bundle is a plain .tar, or a folder", hint="weights do not shrink")
     bundle = gather(store, _release(args, store), fallback=args.engine is not None)
     if args.engine is None:
         return _export(args, store, bundle)

@@ -24,10 +24,22 @@ Whoever reaches the port can read the models. Whoever takes them compares every 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Say where, and how much at once."""
     parser.add_argument("--address", default="", metavar="IP", help="listen only there (every address of this host)")
-    parser.add_argument("--port", type=int, default=PORT, help="(%(default)s; 0 takes a free one)")
-    parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N", help="at most (%(default)s)")
+    parser.add_argument("--port", type=_port, default=PORT, help="(%(default)s; 0 takes a free one)")
+    parser.add_argument("--connections", type=_count, default=CONNECTIONS, metavar="N", help="at most (%(default)s)")
     parser.add_argument("--limit", type=rate, metavar="RATE", help="bytes a second for all together, as 800K or 50M")
-    parser.add_argument("--idle", type=float, metavar="SECONDS", help="stop when nobody has asked for so long")
+    parser.add_argument("--idle", type=_count, metavar="SECONDS", help="stop when nobody has asked for so long")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: between 0 and 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def run(args: argparse.Namespace, store: WeightsStore) -> int:

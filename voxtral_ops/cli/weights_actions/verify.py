@@ -12,6 +12,7 @@ from voxtral_ops.cli.output import emit
 from voxtral_ops.cli.release import load_release
 from voxtral_ops.cli.weights_actions.bar import watching
 from voxtral_ops.cli.weights_actions.users import rate
+from voxtral_ops.errors import ConfigurationError
 from voxtral_ops.release import ReleaseModel
 from voxtral_ops.weights import (
     WHISPER,
@@ -77,6 +78,11 @@ def run(args: argparse.Namespace, store: WeightsStore) -> int:
 def _checked(args: argparse.Namespace, store: WeightsStore) -> Iterator[_Checked]:
     models = load_release(args.release).models if args.release else store.models()
     wanted = [catalog_model(name).name if name != WHISPER else name for name in args.names]
+    for name in wanted:
+        if name not in {WHISPER, *(model.name for model in models)}:
+            raise ConfigurationError(
+                f"{args.release or store.root} has no {name}", hint="`voxtral-ops weights list` names what is here"
+            )
     for model in models:
         if not wanted or model.name in wanted:
             result = store.verify(model, deep=args.deep)
