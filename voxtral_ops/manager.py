@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -17,11 +18,12 @@ from pydantic import ValidationError
 
 from voxtral_ops.audio import Audio, Voice, VoxtralAudioProcessor
 from voxtral_ops.config import VoxtralConfig
-from voxtral_ops.errors import ReleaseError, VoxtralError
+from voxtral_ops.errors import NetworkError, ReleaseError, VoxtralError
 from voxtral_ops.paths import Layout, default_layout, system_layout
 from voxtral_ops.speech.backend import Backend
 from voxtral_ops.speech.batch import Heard, heard_of
 from voxtral_ops.speech.journal import Journal
+from voxtral_ops.speech.language import checked_language
 from voxtral_ops.speech.recording import Listening, Report, listen, listen_aloud
 from voxtral_ops.speech.router import BackendChoice, SpeechRecognitionRouter
 from voxtral_ops.speech.transcript import Transcript
@@ -67,6 +69,7 @@ class VoxtralManager:
     """Speech for an application: ``with VoxtralManager() as voxtral: voxtral.transcribe("talk.mp3").text``."""
 
     def __init__(self, config: VoxtralConfig | None = None, *, processor: VoxtralAudioProcessor | None = None) -> None:
+        self._era = 0
         self.config = config or VoxtralConfig.load()
         self.processor = processor or VoxtralAudioProcessor(voice=Voice(whisper_setup(self.config).python))
 
@@ -84,7 +87,9 @@ class VoxtralManager:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.close)
+        # A thread of its own: asyncio's may all be waiting for what is to be closed.
+        with ThreadPoolExecutor(1) as thread:
+            await asyncio.get_running_loop().run_in_executor(thread, self.close)
 
     def transcribe(  # noqa: PLR0913 - one thing to hear, and how
         self,
@@ -102,13 +107,14 @@ class VoxtralManager:
         pauses and heard in parallel; ``report`` is told after each piece, and with ``resume`` finished pieces are kept
         in this user's state directory until all are heard, so that an interrupted call goes on where it was.
         """
+        code, choice, era = checked_language(language), backend or self.config.backend, self._era
         audio = source if isinstance(source, Audio) else self.processor.load(source)
-        choice = backend or self.config.backend
-        how = self._listening(choice, language, times=times, report=report)
-        if not resume:
+        how = self._listening(choice, code, era, times=times, report=report)
+        if not resume or audio.seconds <= how.longest:
             return listen(audio, how)
-        job = {"sha256": audio.sha256, "seconds": audio.seconds, "backend": choice, "language": language}
-        with Journal(default_layout().state / "jobs", **job, times=times, longest=how.longest) as journal:
+        job = {"sha256": audio.sha256, "seconds": audio.seconds, "backend": choice, "language": code}
+        asked = {"server": self.config.server, "model": self.config.model, "times": times, "longest": how.longest}
+        with Journal(default_layout().state / "jobs", **job, **asked) as journal:
             transcript = listen(audio, how, journal)
             journal.forget()
         return transcript
@@ -119,12 +125,31 @@ class VoxtralManager:
 
     def transcribe_stream(
         self, source: Source | Audio, *, backend: BackendChoice | None = None, language: str | None = None
-    ) -> Iterator[Transcript]:
+    ) -> Generator[Transcript, None, None]:
         """The words as they come: each transcript holds all of them so far, and the last one is the answer."""
+        code, choice, era = checked_language(language), backend or self.config.backend, self._era
         audio = source if isinstance(source, Audio) else self.processor.load(source)
-        choice = backend or self.config.backend
-        how = self._listening(choice, language)
-        yield from listen_aloud(audio, how.longest, lambda piece: self.router.stream(piece, choice, language))
+        how = self._listening(choice, code, era)
+
+        def stream(piece: Audio) -> Iterator[Transcript]:
+            self._still(era)
+            return self.router.stream(piece, choice, code)
+
+        yield from listen_aloud(audio, how.longest, stream)
+
+    async def atranscribe_stream(
+        self, source: Source | Audio, *, backend: BackendChoice | None = None, language: str | None = None
+    ) -> AsyncIterator[Transcript]:
+        """The same, for asyncio."""
+        words = self.transcribe_stream(source, backend=backend, language=language)
+        thread, loop = ThreadPoolExecutor(1, thread_name_prefix="voxtral-stream"), asyncio.get_running_loop()
+        try:
+            while (sofar := await loop.run_in_executor(thread, next, words, None)) is not None:
+                yield sofar
+        finally:
+            # Who was cancelled does not wait; the thread lets go of the server after the next word.
+            thread.submit(words.close)
+            thread.shutdown(wait=False)
 
     def transcribe_many(
         self, sources: Iterable[Source], *, at_once: int = 2, **options: Unpack[TranscribeOptions]
@@ -136,14 +161,24 @@ class VoxtralManager:
         yield from heard_of(sources, lambda source: self.transcribe(source, **options), at_once)
 
     def _listening(
-        self, choice: BackendChoice, language: str | None, *, times: bool = False, report: Report | None = None
+        self,
+        choice: BackendChoice,
+        language: str | None,
+        era: int,
+        *,
+        times: bool = False,
+        report: Report | None = None,
     ) -> Listening:
+        def hear(piece: Audio) -> Transcript:
+            self._still(era)
+            return self.router.transcribe(piece, choice, language)
+
         try:
             longest = self.router.served(choice).longest
         except VoxtralError:
             longest = LONGEST  # whoever is asked will say better what is wrong
         return Listening(
-            hear=lambda piece: self.router.transcribe(piece, choice, language),
+            hear=hear,
             longest=min(longest, WINDOW) if times else longest,
             concurrency=self.config.concurrency,
             align=self.whisper.align if times else None,
@@ -151,12 +186,17 @@ class VoxtralManager:
             report=report,
         )
 
+    def _still(self, era: int) -> None:
+        """What was begun before ``close`` ends with it, and is not carried on by new connections."""
+        if self._era != era:
+            raise NetworkError("stopped: the manager was closed", hint="ask again", code="closed")
+
     def check(self) -> Check:
-        """Who could answer now. Raises nothing: what is wrong stands in the result."""
+        """Who could answer now; the server is asked afresh. Raises nothing: what is wrong stands in the result."""
         server, model, demonstration, voxtral_problem = self.config.server or "", None, False, ""
         try:
             server = self.endpoint.url
-            served = self.voxtral.served()
+            served = self.voxtral.served(afresh=True)
             model, demonstration = served.name, served.demonstration
         except VoxtralError as error:
             voxtral_problem = error.message
@@ -168,7 +208,8 @@ class VoxtralManager:
         return Check(server, model, demonstration, voxtral_problem, whisper, whisper_problem)
 
     def close(self) -> None:
-        """End Whisper's process and close connections. The manager may be used again."""
+        """End Whisper's process, connections and what is under way. The manager may be used again."""
+        self._era += 1
         for made in BACKENDS:
             if made in self.__dict__:
                 self.__dict__[made].close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import pytest
 import voxtral_ops.manager as module
 from tests.unit.audio.sounds import encoded, tone, wav
 from tests.unit.speech.support import Voice
+from voxtral_ops.audio import Audio, VoxtralAudioProcessor
 from voxtral_ops.config import VoxtralConfig
 from voxtral_ops.errors import AudioError, NetworkError, ReleaseError
 from voxtral_ops.manager import VoxtralManager, installed_plan, whisper_setup
 from voxtral_ops.paths import Layout, user_layout
 from voxtral_ops.planning.plan import PARTS
-from voxtral_ops.testing import FakeEngine
+from voxtral_ops.testing import FakeEngine, Reply
 
 INSTANCE: dict[str, Any] = {
     "name": "main",
@@ -73,6 +75,52 @@ def test_asyncio_gets_the_same() -> None:
 
     with FakeEngine(text="yes") as engine:
         assert asyncio.run(inside(engine.url)) == "yes, yes"
+
+
+def test_asyncio_hears_words_as_they_come() -> None:
+    async def inside(url: str) -> list[str]:
+        async with VoxtralManager(VoxtralConfig(server=url)) as manager:
+            return [each.text async for each in manager.atranscribe_stream(wav(tone(0.2)))]
+
+    with FakeEngine(text="turn on the light") as engine:
+        assert asyncio.run(inside(engine.url))[-2:] == ["turn on the light"] * 2
+    assert len(engine.requests) == 1
+
+
+def test_closing_gets_through_while_all_of_asyncios_threads_wait() -> None:
+    async def inside(engine: FakeEngine) -> list[object]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        async with VoxtralManager(VoxtralConfig(server=engine.url, backend="voxtral")) as manager:
+            tasks = [asyncio.create_task(manager.atranscribe(wav(tone(0.2)))) for _ in range(2)]
+            while not engine.requests:
+                await asyncio.sleep(0.01)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with FakeEngine() as engine:
+        engine.script(Reply(delay=60))
+        first, second = asyncio.run(inside(engine))
+    assert isinstance(first, NetworkError)
+    assert first.details["code"] == "closed"
+    assert getattr(second, "text", None) == engine.text
+
+
+def test_what_was_begun_before_close_is_not_carried_on() -> None:
+    with FakeEngine() as engine:
+        manager = VoxtralManager(VoxtralConfig(server=engine.url))
+
+        class Closing(VoxtralAudioProcessor):
+            def load(self, source: Any, name: str = "") -> Audio:
+                manager.close()
+                return super().load(source, name)
+
+        manager.processor = Closing()
+        with pytest.raises(NetworkError, match="was closed"):
+            manager.transcribe(wav(tone(0.2)))
+        with pytest.raises(NetworkError, match="was closed"):
+            list(manager.transcribe_stream(wav(tone(0.2))))
+        manager.processor = VoxtralAudioProcessor()
+        assert manager.transcribe(wav(tone(0.2))).text == engine.text
+        manager.close()
 
 
 def test_what_is_no_recording_reaches_nobody() -> None:
@@ -162,6 +210,13 @@ def test_check_says_who_could_answer() -> None:
         result = manager.check()
     assert "nobody listens" in result.voxtral_problem
     assert not result.ok
+
+
+def test_check_does_not_tell_what_it_once_heard() -> None:
+    with FakeEngine() as engine, VoxtralManager(VoxtralConfig(server=engine.url)) as manager:
+        assert manager.check().voxtral_problem == ""
+        engine.api_key = "changed"
+        assert "refuses the key" in manager.check().voxtral_problem
 
 
 def test_a_broken_plan_is_told_by_check_and_does_not_stop_close(layout: Layout) -> None:

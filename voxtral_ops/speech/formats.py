@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
+from voxtral_ops.speech.spacing import width
 from voxtral_ops.speech.transcript import Segment, Transcript
 
 Format = Literal["text", "json", "verbose_json", "srt", "vtt"]
@@ -87,7 +88,9 @@ def _clock(milliseconds: int, mark: str) -> str:
 
 
 def _lines(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, LINE)) or text
+    # textwrap counts letters, and a Chinese one takes two columns.
+    longest = LINE * len(text) // width(text) if text else LINE
+    return "\n".join(textwrap.wrap(text, longest)) or text
 
 
 def _escaped(text: str) -> str:

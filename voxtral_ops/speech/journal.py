@@ -1,16 +1,24 @@
-"""What of a long recording has been heard: kept on disk while the work lasts, so that an interrupted job goes on."""
+"""What of a long recording has been heard: kept on disk while the work lasts, so that an interrupted job goes on.
+
+A journal that nobody went on with for ``KEPT_DAYS`` is erased by the next job.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
 from voxtral_ops.audio import Span
 from voxtral_ops.errors import HostError
 from voxtral_ops.speech.transcript import Transcript
+
+KEPT_DAYS = 30
 
 
 class Journal:
@@ -26,8 +34,15 @@ class Journal:
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._stream = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b")
+            _erase_abandoned(self.path.parent)
+            self._stream = self._locked()
             self._read(self._stream)
+        except BlockingIOError as error:
+            raise HostError(
+                "this very recording is being heard by another job, which keeps its progress",
+                hint="wait until that one is finished, or go on without keeping it",
+                path=self.path,
+            ) from error
         except OSError as error:
             raise HostError(
                 f"the progress of this job cannot be kept in {self.path.parent}: {error.strerror}",
@@ -38,7 +53,9 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         if self._stream is not None:
-            self._stream.close()
+            # What a full disk refused once it refuses again, and that was told.
+            with suppress(OSError):
+                self._stream.close()
             self._stream = None
 
     def add(self, span: Span, transcript: Transcript) -> None:
@@ -57,6 +74,19 @@ class Journal:
         """The job is finished and its words are handed out: nothing of them stays here."""
         self.path.unlink(missing_ok=True)
 
+    def _locked(self) -> IO[bytes]:
+        """The file, ours alone. Raises BlockingIOError while another job has it."""
+        while True:
+            stream = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b")
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.path.exists() and os.path.samestat(os.fstat(stream.fileno()), self.path.stat()):
+                    return stream
+            except OSError:
+                stream.close()
+                raise
+            stream.close()  # its job was finished, and the file removed, between opening and locking
+
     def _read(self, stream: IO[bytes]) -> None:
         whole = 0
         for line in stream:
@@ -70,3 +100,12 @@ class Journal:
                 break
             whole += len(line)
         stream.truncate(whole)
+
+
+def _erase_abandoned(folder: Path) -> None:
+    """Other people's words are not kept for a job that nobody will finish."""
+    before = time.time() - KEPT_DAYS * 86_400
+    for path in folder.glob("*.jsonl"):
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                path.unlink()

@@ -14,6 +14,7 @@ from voxtral_ops.audio import Audio, Span, segments
 from voxtral_ops.errors import VoxtralError
 from voxtral_ops.speech.journal import Journal
 from voxtral_ops.speech.signals import signals_of
+from voxtral_ops.speech.spacing import spaced
 from voxtral_ops.speech.timing import estimated, grouped, snapped
 from voxtral_ops.speech.transcript import Segment, Transcript, Word
 
@@ -21,8 +22,6 @@ Hear = Callable[[Audio], Transcript]
 """Turns one piece into words."""
 Align = Callable[[Audio, str, str | None], tuple[Word, ...]]
 """Finds the words of a text in a piece: audio, text, language."""
-
-WITHOUT_SPACES = frozenset({"zh", "ja"})
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def listen(audio: Audio, how: Listening, journal: Journal | None = None) -> Tran
         if how.report is not None:
             done = sum(each.seconds for each in heard)
             how.report(Progress(done, sum(each.seconds for each in spans), len(heard), len(spans), resumed))
-    return _joined(audio, [(span, heard[span]) for span in spans], time.monotonic() - began)
+    joined = _joined(audio, [(span, heard[span]) for span in spans], time.monotonic() - began)
+    return joined.model_copy(update={"signals": signals_of(audio, joined, list(heard.values()))})
 
 
 def listen_aloud(audio: Audio, longest: float, stream: Callable[[Audio], Iterator[Transcript]]) -> Iterator[Transcript]:
@@ -80,10 +80,14 @@ def listen_aloud(audio: Audio, longest: float, stream: Callable[[Audio], Iterato
     began, done = time.monotonic(), list[tuple[Span, Transcript]]()
     for span in _pieces(audio, longest):
         latest: Transcript | None = None
-        for latest in stream(_piece(audio, span)):
+        piece = _piece(audio, span)
+        for latest in stream(piece):
             yield _joined(audio, [*done, (span, latest)], time.monotonic() - began)
         if latest is not None:
-            done.append((span, latest))
+            done.append((span, latest.model_copy(update={"signals": signals_of(piece, latest)})))
+    if done:
+        joined = _joined(audio, done, time.monotonic() - began)
+        yield joined.model_copy(update={"signals": signals_of(audio, joined, [each for _, each in done])})
 
 
 def _pieces(audio: Audio, longest: float) -> tuple[Span, ...]:
@@ -170,10 +174,9 @@ def _joined(audio: Audio, pieces: Sequence[tuple[Span, Transcript]], elapsed: fl
     first = next(each for each in parts if (each.backend, each.model, each.release) == most)
     languages = Counter(each.language for each in parts if each.language and each.text)
     language = languages.most_common(1)[0][0] if languages else None
-    text = ("" if language in WITHOUT_SPACES else " ").join(each.text for each in parts if each.text)
-    joined = first.model_copy(
+    return first.model_copy(
         update={
-            "text": text,
+            "text": spaced(each.text for each in parts),
             "language": language,
             "seconds": round(audio.seconds, 3),
             "elapsed": round(elapsed, 3),
@@ -181,7 +184,6 @@ def _joined(audio: Audio, pieces: Sequence[tuple[Span, Transcript]], elapsed: fl
             "segments": tuple(_moved(each, span.start) for span, part in pieces for each in part.segments),
         }
     )
-    return joined.model_copy(update={"signals": signals_of(audio, joined, parts)})
 
 
 def _fallbacks(parts: Sequence[Transcript]) -> str | None:

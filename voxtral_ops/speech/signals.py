@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 from voxtral_ops.audio import Audio
+from voxtral_ops.speech.spacing import units
 from voxtral_ops.speech.transcript import Signals, Transcript
 
 
@@ -15,9 +16,11 @@ def signals_of(audio: Audio, transcript: Transcript, parts: Sequence[Transcript]
     What needs the speech is measured where that has been looked for: it is not worth looking for it here.
     """
     speech = sum(span.seconds for span in audio.speech) if audio.listened else None
-    words = len(transcript.text.split())
+    words = transcript.text.split()
+    # Letters of a language without spaces are no words: nothing is known of their rate.
+    known = len(units(transcript.text)) == len(words)
     return Signals(
-        words_per_second=round(words / speech, 2) if speech else None,
+        words_per_second=round(len(words) / speech, 2) if speech and known else None,
         compression=_compression(transcript.text),
         speech_seconds=round(speech, 3) if speech is not None else None,
         confidence=_confidence(parts or [transcript]),

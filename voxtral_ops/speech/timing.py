@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from voxtral_ops.audio import Span
+from voxtral_ops.speech.spacing import spaced, units, width
 from voxtral_ops.speech.transcript import Segment, Word
 
 LONGEST = 7.0
 """Seconds that one segment lasts at most where its words allow it: what a reader of subtitles can follow."""
 WIDEST = 84
-"""Characters of one segment: two lines of 42."""
+"""Columns of one segment: two lines of 42, or of 21 Chinese letters."""
 PAUSE = 0.8
 """A silence of this many seconds ends a segment."""
 _STOPS = re.compile(r"[.!?…。！？][\"'”’)\]]*$")  # noqa: RUF001 - the full stops of Chinese and Japanese
@@ -24,7 +25,7 @@ def estimated(text: str, speech: Sequence[Span], seconds: float) -> tuple[Segmen
 
     ``speech`` are the spans where somebody speaks, in order; where there are none the whole recording counts.
     """
-    words = text.split()
+    words = units(text)
     if not words:
         return ()
     spans = [span for span in speech if span.seconds > 0] or [Span(0.0, seconds)]
@@ -87,15 +88,15 @@ def _groups(words: Iterable[Word]) -> Iterator[list[Word]]:
 
 
 def _ends_before(group: list[Word], word: Word) -> bool:
-    last, width = group[-1], sum(len(each.text) + 1 for each in group) + len(word.text)
+    last = group[-1]
     return bool(
         _STOPS.search(last.text)
         or word.start - last.end >= PAUSE
         or word.end - group[0].start > LONGEST
-        or width > WIDEST
+        or width(spaced(each.text for each in (*group, word))) > WIDEST
     )
 
 
 def _segment(group: list[Word]) -> Segment:
-    text = " ".join(word.text for word in group)
+    text = spaced(word.text for word in group)
     return Segment(text=text, start=group[0].start, end=group[-1].end, timing="aligned", words=tuple(group))

@@ -17,6 +17,7 @@ from voxtral_ops.audio import Audio
 from voxtral_ops.errors import ConfigurationError, HostError, ModelError, ServerError
 from voxtral_ops.speech.backend import ServedModel
 from voxtral_ops.speech.language import checked_language
+from voxtral_ops.speech.spacing import is_tight
 from voxtral_ops.speech.transcript import Signals, Transcript, Word
 from voxtral_ops.speech.worker_process import WorkerProcess
 
@@ -187,11 +188,12 @@ class _Session:
 def joined(found: Iterable[tuple[str, float, float, float]]) -> tuple[Word, ...]:
     """Join the aligner's tokens into words: one that begins without a space, as a comma does, belongs to the last.
 
+    In Chinese and Japanese no word begins with one: there each letter stands for itself.
     A full stop has no sound of its own, so it lends the word before it no time.
     """
     words: list[Word] = []
     for text, start, end, probability in found:
-        if words and not text.startswith(" "):
+        if words and not text.startswith(" ") and not is_tight(text):
             said = end if any(map(str.isalnum, text)) else words[-1].end
             words[-1] = words[-1].model_copy(update={"text": words[-1].text + text, "end": said})
         else:

@@ -57,6 +57,11 @@ def test_long_lines_are_broken_between_words() -> None:
     assert max(map(len, lines)) <= 42
 
 
+def test_a_line_of_chinese_is_as_wide_as_another() -> None:
+    lines = formatted(transcript((Segment(text="好" * 60, start=0, end=5, timing="aligned"),)), "srt").splitlines()[2:]
+    assert [len(line) for line in lines] == [21, 21, 18]
+
+
 def test_every_form_ends_with_a_line_break_and_json_is_json() -> None:
     said = transcript((Segment(text="hello", start=0.5, end=1, timing="aligned"),))
     assert all(formatted(said, form).endswith("\n") for form in FORMATS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.unit.speech.support import audio
-from voxtral_ops.audio import RATE, Audio
-from voxtral_ops.errors import NetworkError, VoxtralError
+from voxtral_ops.audio import RATE, Audio, Span
+from voxtral_ops.errors import HostError, NetworkError, VoxtralError
 from voxtral_ops.speech.batch import heard_of
-from voxtral_ops.speech.journal import Journal
+from voxtral_ops.speech.journal import KEPT_DAYS, Journal
 from voxtral_ops.speech.recording import Listening, Progress, listen, listen_aloud
 from voxtral_ops.speech.transcript import Signals, Transcript, Word
 
@@ -130,6 +132,44 @@ def test_a_torn_last_line_costs_that_piece_only(talk: Audio, tmp_path: Path) -> 
     assert len(ear.heard) == 1
 
 
+def test_two_jobs_do_not_write_one_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path, job=1):
+        with pytest.raises(HostError, match="another job") as caught, Journal(tmp_path, job=1):
+            pass
+        with Journal(tmp_path, job=2):
+            pass
+    assert caught.value.hint
+    with Journal(tmp_path, job=1):
+        pass
+
+
+def test_a_full_disk_is_told_and_told_once(talk: Audio, tmp_path: Path) -> None:
+    """/dev/full refuses what is written to it, also when it is closed."""
+    with Journal(tmp_path, job=1) as journal, Path("/dev/full").open("r+b", buffering=0) as full:
+        assert journal._stream is not None
+        os.dup2(full.fileno(), journal._stream.fileno())
+        with pytest.raises(HostError, match="No space left") as caught:
+            journal.add(Span(0, 1), transcript("a", talk))
+    assert "free some space" in caught.value.hint
+
+
+def test_an_abandoned_journal_is_erased(tmp_path: Path) -> None:
+    for number, days in ((1, KEPT_DAYS + 1), (2, KEPT_DAYS - 1)):
+        with Journal(tmp_path, job=number) as journal:
+            pass
+        then = time.time() - days * 86_400
+        os.utime(journal.path, (then, then))
+    with Journal(tmp_path, job=3) as last:
+        assert set(tmp_path.iterdir()) == {journal.path, last.path}
+
+
+def test_pieces_of_a_language_without_spaces_are_joined_without(talk: Audio) -> None:
+    answer = listen(talk, Listening(lambda piece: transcript("你好。", piece, language=None), longest=4.0))
+    assert set(answer.text.split("。")) == {"你好", ""}
+    assert " " not in answer.text
+    assert answer.signals.words_per_second is None
+
+
 def test_another_job_has_another_journal(tmp_path: Path) -> None:
     assert Journal(tmp_path, language="en").path != Journal(tmp_path, language="fr").path
 
@@ -188,9 +228,11 @@ def test_aloud_says_more_and_more(talk: Audio) -> None:
         yield transcript("a", piece)
         yield transcript("a b", piece)
 
-    said = [each.text for each in listen_aloud(talk, 4.0, stream)]
-    assert said[:3] == ["a", "a b", "a b a"]
-    assert len(said[-1]) == max(map(len, said))
+    said = list(listen_aloud(talk, 4.0, stream))
+    pieces = len(pieces_of(talk))
+    wanted = [" ".join(["a b"] * done + last) for done in range(pieces) for last in (["a"], ["a b"])]
+    assert [each.text for each in said] == [*wanted, wanted[-1]]
+    assert said[-1].signals.compression is not None
 
 
 def test_a_batch_gives_each_its_own_answer() -> None:
