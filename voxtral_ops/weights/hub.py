@@ -255,4 +255,5 @@ def _refused(error: Any, where: str) -> ConfigurationError | NetworkError:
         return ConfigurationError(
             f"{where}: the token may not read this model", hint="give the token the right to read it"
         )
-    return NetworkError(f"{where}: the hub answered {status}", hint="try again later", status=status)
+    hint = "try again later" if status >= 500 or status in {408, 429} else "is HF_ENDPOINT the address of a hub?"
+    return NetworkError(f"{where}: the hub answered {status}", hint=hint, status=status)

@@ -103,6 +103,7 @@ def test_a_line_that_breaks_once(hub: Hub, store: WeightsStore, model: ReleaseMo
         ({"token": "right"}, ModelError, "does not exist", "set HF_TOKEN"),
         ({"forbidden": True}, ConfigurationError, "may not read", "right to read"),
         ({"status": 500}, NetworkError, "answered 500", "later"),
+        ({"status": 404}, NetworkError, "answered 404", "is HF_ENDPOINT the address of a hub"),
         ({"revision": "c" * 40}, ReleaseError, "no such revision", "pin the model again"),
     ],
 )
