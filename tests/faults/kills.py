@@ -20,8 +20,9 @@ from pathlib import Path
 
 from tests.faults.bulk import BulkHub, bulk_hub
 from tests.faults.small import BIG, FIRST, NAME, REPOSITORY, model_of_files, write_release
+from voxtral_ops.weights.pieces import PIECE
 
-CHUNK = 1 << 20
+CHUNK = PIECE
 """What one kill may cost."""
 FROM_START, FROM_REQUEST = 1.5, 1.0
 """Seconds within which a kill comes: after the process was started, or after its first request."""

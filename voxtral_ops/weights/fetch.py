@@ -19,7 +19,7 @@ from voxtral_ops.weights.ranges import RangeSums
 from voxtral_ops.weights.sources import Source
 
 BLOCK = 1 << 20
-AHEAD_SECONDS = 10.0
+AHEAD_SECONDS = 2.0
 """More streams are opened only as far as they hold what comes in this time: a kill on a slow line costs seconds too."""
 TELL_SECONDS = 0.25
 
