@@ -186,7 +186,8 @@ def test_times_are_those_of_the_whole_recording(talk: Audio, aligned: bool) -> N
     def align(piece: Audio, text: str, language: str | None) -> tuple[Word, ...]:
         step = piece.seconds / len(text.split())
         return tuple(
-            Word(text=word, start=number * step, end=(number + 1) * step) for number, word in enumerate(text.split())
+            Word(text=word, start=number * step, end=(number + 1) * step, confidence=0.7)
+            for number, word in enumerate(text.split())
         )
 
     how = Listening(
@@ -207,6 +208,23 @@ def test_an_aligner_that_fails_leaves_an_estimate(talk: Audio) -> None:
 
     answer = listen(talk, Listening(lambda piece: transcript("one", piece), longest=4.0, times=True, align=align))
     assert {segment.timing for segment in answer.segments} == {"estimated"}
+
+
+def test_words_that_the_aligner_does_not_recognise_are_estimated(talk: Audio) -> None:
+    def align(piece: Audio, text: str, language: str | None) -> tuple[Word, ...]:
+        return (Word(text=text, start=0.0, end=piece.seconds, confidence=0.1),)
+
+    answer = listen(talk, Listening(lambda piece: transcript("un", piece), longest=4.0, times=True, align=align))
+    assert {segment.timing for segment in answer.segments} == {"estimated"}
+
+
+def test_where_no_speech_is_found_all_of_it_is_heard() -> None:
+    noise = np.random.default_rng(3).uniform(-0.001, 0.001, round(RATE * 9.5)).astype(np.float32)
+    music, ear = audio(noise), Ear()  # too quiet for a detector, not for a model
+    assert music.speech == ()
+    answer = listen(music, Listening(ear, longest=4.0))
+    assert len(ear.heard) == 3
+    assert total(answer.text) == pytest.approx(int(sentence(music)), abs=3)
 
 
 def test_who_answered_is_told_for_the_whole(talk: Audio) -> None:
