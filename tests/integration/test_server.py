@@ -78,7 +78,9 @@ def manager(tmp_path: Path, engine: Path) -> Iterator[VLLMServerManager]:
 def test_serves_comes_back_and_leaves_nothing(manager: VLLMServerManager) -> None:
     events: list[ServerEvent] = []
     first = manager.start(events.append, timeout=START_S)
-    assert {event.phase for event in events} >= {phase.name for phase in PHASES[:5]}
+    # Events are samples: loading nano may be over between two of them. What each phase took is kept whole.
+    assert {event.phase for event in events} >= {phase.name for phase in PHASES[:4]}
+    assert set(first.start_phases) == {phase.name for phase in PHASES}
     gate = run_gate(first.url, first.served_name)
     assert gate.ok, gate.model_dump_json(indent=1)
     core = next(pid for pid in first.engine_pids if "EngineCore" in proc.command(pid))
