@@ -1,6 +1,6 @@
 """HTTP to one server with what Python brings: kept connections, uploads that are not copied, answers line by line.
 
-openai-python does the same and more, for three to four times the processor time of each upload and 0.8 s to import;
+openai-python does the same and more, for two to four times the processor time of each upload and 0.8 s to import;
 bench/client.py measures both.
 """
 
