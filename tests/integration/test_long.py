@@ -28,6 +28,9 @@ pytestmark = pytest.mark.integration
 
 MINUTES = 120 if os.environ.get("VOXTRAL_TEST_FULL") else 6
 PAUSE = 1.5
+ROUNDING = 0.025
+"""bfloat16 rounds differently in a batch: now and then one piece is heard otherwise, five words of the short edition's
+261. A word lost or doubled at each joint would be 0.18."""
 KILLS = 3
 SPOKEN = {
     "And": 0.3,
@@ -103,7 +106,7 @@ def test_a_long_recording_survives_kills_and_no_piece_is_heard_twice(
     # What was under way when it was killed is heard again; what was finished is not.
     spans = pieces(installation, path)
     assert len(spans) <= sent <= len(spans) + lost
-    assert rate <= alone(installation, path, spans, truth)
+    assert rate <= alone(installation, path, spans, truth) + ROUNDING
 
 
 def installation_concurrency(installation: Installation) -> int:
