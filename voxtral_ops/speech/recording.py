@@ -26,6 +26,10 @@ Hear = Callable[[Audio], Transcript]
 Align = Callable[[Audio, str, str | None], tuple[Word, ...]]
 """Finds the words of a text in a piece: audio, text, language."""
 
+FOUND = 0.4
+"""Mean confidence of the words below which the aligner has not found them. Measured with tiny.en: the right English
+text 0.67 to 0.96, slightly wrong 0.71; another text 0.08, other languages 0.01 to 0.24."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -39,10 +43,6 @@ class Progress:
     resumed: int
     """Pieces that an earlier run had heard."""
 
-
-FOUND = 0.4
-"""Mean confidence of the words below which the aligner has not found them. Measured with tiny.en: the right English
-text 0.67 to 0.96, slightly wrong 0.71; another text 0.08, other languages 0.01 to 0.24."""
 
 Report = Callable[[Progress], None]
 """Told after each piece."""
@@ -70,14 +70,14 @@ def listen(audio: Audio, how: Listening, journal: Journal | None = None) -> Tran
     began = time.monotonic()
     spans = _pieces(audio, how.longest)
     heard: dict[Span, Transcript] = {span: journal.done[span] for span in spans if journal and span in journal.done}
-    resumed = len(heard)
+    resumed, whole = len(heard), sum(span.seconds for span in spans)
     for span, transcript in _hear_all(audio, [span for span in spans if span not in heard], how):
         if journal is not None:
             journal.add(span, transcript)
         heard[span] = transcript
         if how.report is not None:
             done = sum(each.seconds for each in heard)
-            how.report(Progress(done, sum(each.seconds for each in spans), len(heard), len(spans), resumed))
+            how.report(Progress(done, whole, len(heard), len(spans), resumed))
     joined = _joined(audio, [(span, heard[span]) for span in spans], time.monotonic() - began)
     return joined.model_copy(update={"signals": signals_of(audio, joined, list(heard.values()))})
 
@@ -101,9 +101,12 @@ def _pieces(audio: Audio, longest: float) -> tuple[Span, ...]:
     """One piece where it is short enough. Where nobody was heard to speak the model judges all of it, evenly cut."""
     if audio.seconds <= longest:
         return (Span(0.0, audio.seconds),)
+    found = segments(audio, longest)
+    if found:
+        return found
     count = math.ceil(audio.seconds / longest)
     edges = [round(audio.seconds * number / count, 3) for number in range(count + 1)]
-    return segments(audio, longest) or tuple(Span(start, stop) for start, stop in pairwise(edges))
+    return tuple(Span(start, stop) for start, stop in pairwise(edges))
 
 
 def _piece(audio: Audio, span: Span) -> Audio:
@@ -151,9 +154,8 @@ def _timed(piece: Audio, transcript: Transcript, how: Listening) -> tuple[Segmen
         # Without the aligner, in another language or on a machine without Whisper, an estimate is still honest.
         with suppress(VoxtralError):
             words = how.align(piece, transcript.text, transcript.language)
-            if not words or fmean(word.confidence or 0.0 for word in words) < FOUND:
-                return estimated(transcript.text, piece.speech, piece.seconds)
-            return grouped(_in_order(snapped(words, piece.speech), piece.seconds))
+            if words and fmean(word.confidence or 0.0 for word in words) >= FOUND:
+                return grouped(_in_order(snapped(words, piece.speech), piece.seconds))
     return estimated(transcript.text, piece.speech, piece.seconds)
 
 
